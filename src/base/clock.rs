@@ -1,0 +1,78 @@
+//! The one place that reads the clock.
+//!
+//! Everything else is handed an [`Instant`]: the reactor reads it once per tick, so that protocol
+//! code is deterministic and an I/O costs no clock read of its own.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// A moment on the monotonic clock, in nanoseconds since the process first asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant {
+    nanos: u64,
+}
+
+impl Instant {
+    /// The moment the clock was first read.
+    pub const ZERO: Self = Self { nanos: 0 };
+
+    /// Reads the clock.
+    #[must_use]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one reader of the clock"
+    )]
+    pub fn now() -> Self {
+        static START: OnceLock<std::time::Instant> = OnceLock::new();
+        let start = START.get_or_init(std::time::Instant::now);
+        Self {
+            nanos: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The moment `nanos` nanoseconds after [`Instant::ZERO`].
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self { nanos }
+    }
+
+    /// Nanoseconds since [`Instant::ZERO`].
+    #[must_use]
+    pub const fn nanos(self) -> u64 {
+        self.nanos
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
+    }
+}
+
+impl std::ops::Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, delay: Duration) -> Self {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            nanos: self.nanos.saturating_add(nanos),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_moves_forward_and_saturates() {
+        let early = Instant::now();
+        let late = early + Duration::from_secs(1);
+        assert_eq!(late.since(early), Duration::from_secs(1));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(
+            Instant::from_nanos(u64::MAX) + Duration::from_secs(1),
+            Instant::from_nanos(u64::MAX)
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! What a connection sends in one go: small bytes in line, large payloads by reference.
+
+use super::buffer::Buffer;
+use std::io::IoSlice;
+
+/// Bytes of a reply's payload, wherever they live.
+#[derive(Debug)]
+pub enum Payload {
+    /// From a reactor's arena.
+    Buffer(Buffer),
+    /// Made for this reply: parameter data, sense data.
+    Bytes(Vec<u8>),
+    /// Part of the program: zeros.
+    Static(&'static [u8]),
+}
+
+impl Payload {
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Buffer(buffer) => buffer,
+            Self::Bytes(bytes) => bytes,
+            Self::Static(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Segment {
+    Inline {
+        start: usize,
+        end: usize,
+    },
+    Payload {
+        index: usize,
+        start: usize,
+        end: usize,
+    },
+}
+
+/// A gather list that owns everything it refers to. Reused after [`Gather::clear`], it allocates
+/// nothing once it has grown.
+#[derive(Debug, Default)]
+pub struct Gather {
+    inline: Vec<u8>,
+    segments: Vec<Segment>,
+    payloads: Vec<Payload>,
+    bytes: usize,
+}
+
+impl Gather {
+    /// Bytes in the list.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing is to be sent.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Appends a copy of `bytes`.
+    pub fn push_bytes(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let start = self.inline.len();
+        self.inline.extend_from_slice(bytes);
+        let end = self.inline.len();
+        self.bytes += bytes.len();
+        if let Some(Segment::Inline { end: last, .. }) = self.segments.last_mut()
+            && *last == start
+        {
+            *last = end;
+            return;
+        }
+        self.segments.push(Segment::Inline { start, end });
+    }
+
+    /// Takes a payload in, to be referred to by [`Gather::push_range`]; returns its index.
+    pub fn hold(&mut self, payload: Payload) -> usize {
+        self.payloads.push(payload);
+        self.payloads.len() - 1
+    }
+
+    /// Appends bytes `start..end` of the payload that [`Gather::hold`] numbered `index`, by
+    /// reference.
+    ///
+    /// # Panics
+    /// If the payload has no such bytes.
+    pub fn push_range(&mut self, index: usize, start: usize, end: usize) {
+        assert!(start <= end && end <= self.payloads[index].as_slice().len());
+        if start < end {
+            self.segments.push(Segment::Payload { index, start, end });
+            self.bytes += end - start;
+        }
+    }
+
+    /// Appends to `slices` what remains after the first `skip` bytes.
+    pub fn slices<'a>(&'a self, skip: usize, slices: &mut Vec<IoSlice<'a>>) {
+        let mut skip = skip;
+        for segment in &self.segments {
+            let bytes = self.segment(*segment);
+            if skip >= bytes.len() {
+                skip -= bytes.len();
+                continue;
+            }
+            slices.push(IoSlice::new(&bytes[skip..]));
+            skip = 0;
+        }
+    }
+
+    /// Forgets the content and keeps the room; the payloads are handed to `recycle`.
+    pub fn clear(&mut self, mut recycle: impl FnMut(Payload)) {
+        self.inline.clear();
+        self.segments.clear();
+        self.bytes = 0;
+        self.payloads.drain(..).for_each(&mut recycle);
+    }
+
+    /// Makes as much room as `other` has. Lists that are filled by turns grow as one then, and not
+    /// each in its own time.
+    pub fn make_room_as_in(&mut self, other: &Self) {
+        fn room<T>(list: &mut Vec<T>, other: &Vec<T>) {
+            // Exactly as much, or the two would outbid each other for ever.
+            list.reserve_exact(other.capacity().saturating_sub(list.len()));
+        }
+        room(&mut self.inline, &other.inline);
+        room(&mut self.segments, &other.segments);
+        room(&mut self.payloads, &other.payloads);
+    }
+
+    /// Everything in one piece, for tests and tools.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.segments
+            .iter()
+            .flat_map(|segment| self.segment(*segment).iter().copied())
+            .collect()
+    }
+
+    fn segment(&self, segment: Segment) -> &[u8] {
+        match segment {
+            Segment::Inline { start, end } => &self.inline[start..end],
+            Segment::Payload { index, start, end } => &self.payloads[index].as_slice()[start..end],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_in_the_order_they_went_in() {
+        let mut gather = Gather::default();
+        gather.push_bytes(b"he");
+        gather.push_bytes(b"ad ");
+        let payload = gather.hold(Payload::Static(b"payload"));
+        gather.push_range(payload, 0, 3);
+        gather.push_bytes(b"-");
+        gather.push_range(payload, 3, 7);
+        assert_eq!(gather.to_vec(), b"head pay-load");
+        assert_eq!(gather.len(), 13);
+        let mut slices = Vec::new();
+        gather.slices(6, &mut slices);
+        let rest: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
+        assert_eq!(rest, b"ay-load");
+        gather.clear(drop);
+        assert!(gather.is_empty() && gather.to_vec().is_empty());
+    }
+}

@@ -1,0 +1,158 @@
+//! Every limit of the program, tied together by compile-time assertions.
+//!
+//! Nothing that a peer sends may make the process hold more than what stands here.
+
+use std::time::Duration;
+
+/// The smallest block that a buffer pool hands out, and the alignment of every buffer, in bytes.
+pub const BUFFER_BLOCK_BYTES: usize = 4096;
+/// The largest block that a buffer pool hands out, in bytes: the most that one backend request moves.
+pub const BUFFER_BYTES_MAX: usize = 1 << 20;
+/// Memory for payloads per reactor unless configured otherwise, in bytes.
+pub const ARENA_BYTES_DEFAULT: usize = 128 << 20;
+
+/// Reactors in one process.
+pub const REACTORS_MAX: usize = 128;
+/// Backend requests that one reactor may have issued at once; more are answered BUSY.
+pub const ISSUED_PIECES_MAX: u32 = 65_536;
+/// Answers that procedures of one reactor may wait for at once.
+pub const WAITERS_MAX: u32 = 65_536;
+/// Messages that may wait between one pair of reactors.
+pub const MAILBOX_MESSAGES: usize = 1024;
+
+/// Commands a session may have outstanding: the span of CmdSN from ExpCmdSN to MaxCmdSN
+/// (RFC 7143 section 4.2.2.1).
+pub const SESSION_COMMANDS_MAX: u32 = 128;
+/// Immediate commands a session may have outstanding; more are rejected (RFC 7143 section 4.2.2.1).
+pub const SESSION_IMMEDIATE_COMMANDS_MAX: u32 = 16;
+/// Sessions on one volume unless configured otherwise (the service's own limit).
+pub const VOLUME_SESSIONS_DEFAULT: u32 = 128;
+/// The most sessions that may be configured for one volume.
+pub const VOLUME_SESSIONS_MAX: u32 = 4096;
+/// The longest that a test's backend may hold a request: well within [`FENCE_TIMEOUT`].
+pub const BACKEND_DELAY_MAX: Duration = Duration::from_secs(1);
+/// Connections of one process, those in login included.
+pub const CONNECTIONS_MAX: u32 = 16_384;
+/// Connections of one process that have not finished login.
+pub const CONNECTIONS_IN_LOGIN_MAX: u32 = 512;
+
+/// Bytes of one data segment that this target accepts (MaxRecvDataSegmentLength it declares).
+pub const RECEIVE_DATA_SEGMENT_BYTES: u32 = 256 << 10;
+/// Bytes of one data segment during login (RFC 7143 section 6.1 fixes the default at 8192).
+pub const LOGIN_DATA_SEGMENT_BYTES: u32 = 8192;
+/// Text keys that one negotiation may send, over all its PDUs.
+pub const LOGIN_KEYS_MAX: usize = 128;
+/// Bytes of key=value text that one negotiation may send, over all its PDUs.
+pub const LOGIN_TEXT_BYTES_MAX: usize = 64 << 10;
+/// Login or Text requests that one negotiation may take.
+pub const NEGOTIATION_STEPS_MAX: u32 = 64;
+/// Bytes of an iSCSI name (RFC 7143 section 4.2.7.1).
+pub const ISCSI_NAME_BYTES_MAX: usize = 223;
+/// Bytes of a text response that SendTargets may build up.
+pub const TEXT_RESPONSE_BYTES_MAX: usize = 4 << 20;
+/// MaxBurstLength that the target offers, in bytes.
+pub const MAX_BURST_BYTES: u32 = 1 << 20;
+/// FirstBurstLength that the target offers, in bytes.
+pub const FIRST_BURST_BYTES: u32 = 256 << 10;
+/// MaxOutstandingR2T that the target accepts.
+pub const OUTSTANDING_R2T_MAX: u32 = 8;
+/// Bytes held for commands that arrived ahead of a gap in CmdSN, per connection.
+pub const HELD_COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Bytes a connection may have queued for sending before it reads no further commands.
+pub const SEND_QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// Payloads up to that many bytes are copied behind their PDU header; larger ones go by reference.
+pub const INLINE_PAYLOAD_BYTES_MAX: usize = 16 << 10;
+
+/// A connection that has not logged in by then is dropped.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// An initiator silent for that long is asked with a NOP-In.
+pub const NOP_INTERVAL: Duration = Duration::from_secs(30);
+/// An initiator that leaves a NOP-In unanswered for that long is gone.
+pub const NOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Data-Out that an R2T asked for must make progress within that time.
+pub const DATA_OUT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long sessions have to log out when the target drains.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a reactor's buffers that the reads and writes of one connection may hold; one command
+/// is always let through.
+pub const CONNECTION_BUFFER_BYTES_MAX: u64 = 16 << 20;
+/// How long a fence waits for I/O in flight before it answers with an error.
+pub const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Registrations per logical unit unless configured otherwise.
+pub const REGISTRATIONS_DEFAULT: u32 = 1024;
+/// Nexuses that a volume remembers (registered, logged in, or owed a unit attention).
+pub const NEXUSES_MAX: u32 = 8192;
+/// Bytes of a PERSISTENT RESERVE OUT parameter list.
+pub const RESERVE_OUT_BYTES_MAX: u32 = 64 << 10;
+/// Bytes of any other parameter list.
+pub const PARAMETER_LIST_BYTES_MAX: u32 = 256 << 10;
+/// Reservation records that may wait for the store.
+pub const RESERVATION_SAVES_MAX: usize = 1024;
+/// Copy operations that one nexus may ask about.
+pub const COPY_OPERATIONS_MAX: usize = 32;
+/// Tokens of POPULATE TOKEN that stand for data of one volume.
+pub const TOKENS_PER_VOLUME_MAX: usize = 256;
+/// Copy targets of one EXTENDED COPY.
+pub const COPY_TARGETS_MAX: u16 = 16;
+/// Segments of one EXTENDED COPY.
+pub const COPY_SEGMENTS_MAX: u16 = 64;
+/// Bytes of the target and segment descriptors of one EXTENDED COPY.
+pub const COPY_DESCRIPTOR_BYTES_MAX: u32 = 4096;
+/// Bytes of one segment of EXTENDED COPY.
+pub const COPY_SEGMENT_BYTES_MAX: u32 = 256 << 20;
+/// Copies that a nexus may have under way.
+pub const COPIES_CONCURRENT_MAX: u8 = 8;
+/// Bytes that a token may stand for.
+pub const TOKEN_BYTES_MAX: u64 = 256 << 20;
+/// Ranges of POPULATE TOKEN and WRITE USING TOKEN.
+pub const TOKEN_RANGES_MAX: u16 = 64;
+/// How long a token lasts unused unless asked otherwise, in seconds.
+pub const TOKEN_TIMEOUT_DEFAULT_S: u32 = 60;
+/// How long a token may be asked to last unused, in seconds.
+pub const TOKEN_TIMEOUT_MAX_S: u32 = 600;
+/// Bytes of the buffers that WRITE BUFFER fills, per nexus.
+pub const DATA_BUFFER_BYTES: u32 = 4096;
+/// Unit attentions that wait for one nexus.
+pub const UNIT_ATTENTIONS_MAX: usize = 32;
+
+/// The most blocks that one command may read or write (MAXIMUM TRANSFER LENGTH), in bytes.
+pub const TRANSFER_BYTES_MAX: u64 = 32 << 20;
+/// The most blocks of COMPARE AND WRITE.
+pub const COMPARE_AND_WRITE_BLOCKS_MAX: u8 = 255;
+/// The most block descriptors of one UNMAP.
+pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
+/// The longest range of one UNMAP descriptor or WRITE SAME, in bytes.
+pub const UNMAP_BYTES_MAX: u64 = 512 << 20;
+/// Atomic writes are at most that long, in bytes.
+pub const ATOMIC_WRITE_BYTES_MAX: u32 = 1 << 20;
+
+/// Extents that one request for them reports; the caller asks again from where they end.
+pub const EXTENTS_MAX: usize = 1024;
+/// Requests that one channel of a store may have with the kernel or the workers; more wait in the
+/// channel.
+pub const CHANNEL_REQUESTS_MAX: u16 = 256;
+/// Threads for disk calls that block, unless configured otherwise.
+pub const WORKERS_DEFAULT: usize = 4;
+/// Jobs that wait for the disk workers; more wait in their channels.
+pub const WORKER_JOBS_MAX: usize = 1024;
+
+/// Bytes of a volume, smallest and largest.
+pub const VOLUME_BYTES_MIN: u64 = 1 << 20;
+/// Bytes of the largest volume.
+pub const VOLUME_BYTES_MAX: u64 = 64 << 40;
+/// Volumes in one volume group.
+pub const VOLUMES_PER_GROUP_MAX: usize = 1000;
+/// Volume groups in one SAN.
+pub const GROUPS_MAX: usize = 200;
+
+const _: () = assert!(BUFFER_BLOCK_BYTES.is_power_of_two());
+const _: () = assert!(BUFFER_BYTES_MAX.is_power_of_two());
+const _: () = assert!(BUFFER_BYTES_MAX.is_multiple_of(BUFFER_BLOCK_BYTES));
+const _: () = assert!(ARENA_BYTES_DEFAULT.is_multiple_of(BUFFER_BYTES_MAX));
+const _: () = assert!(MAX_BURST_BYTES as usize <= BUFFER_BYTES_MAX);
+const _: () = assert!(FIRST_BURST_BYTES <= MAX_BURST_BYTES);
+const _: () = assert!(ATOMIC_WRITE_BYTES_MAX as usize <= BUFFER_BYTES_MAX);
+const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
+const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);

@@ -1,0 +1,297 @@
+//! The knobs of a performance profile, as plain values.
+//!
+//! A profile sets every knob; the configuration file and the command line may override each one.
+//! What a knob does is documented beside its value in `tuning/*.toml`. The rooms that own the
+//! mechanism (reactor, net, target) read their knobs from here and nowhere else.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+
+/// How a reactor with nothing to do waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// Never blocks: the lowest latency, a whole core always busy.
+    Spin,
+    /// Polls for about twice the usual gap between arrivals, then blocks.
+    Adaptive,
+    /// Blocks as soon as there is nothing to do.
+    Wait,
+}
+
+/// Which engine drives sockets and disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// io_uring where the kernel permits it, else mio; the log says which.
+    Auto,
+    /// io_uring, or an error at start.
+    Uring,
+    /// Readiness by mio (epoll).
+    Mio,
+}
+
+/// Where something goes among the reactors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// All on the volume's home reactor.
+    Home,
+    /// Round robin over all reactors.
+    Spread,
+}
+
+/// Every knob, decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    /// How a reactor waits.
+    pub idle: Idle,
+    /// The longest that [`Idle::Adaptive`] polls without finding anything.
+    pub spin_max: Duration,
+    /// Which engine drives sockets and disks.
+    pub engine: Engine,
+    /// Payload memory of each reactor, in bytes.
+    pub arena_bytes: usize,
+    /// Which reactors own a volume's shards.
+    pub shards: Placement,
+    /// Blocks of a volume are dealt to shards in ranges of that many bytes.
+    pub shard_bytes: u64,
+    /// Which reactor a connection moves to when its login ends.
+    pub connections: Placement,
+    /// `SO_SNDBUF` and `SO_RCVBUF` of each connection, in bytes; `None` leaves them to the kernel.
+    pub socket_buffer_bytes: Option<usize>,
+}
+
+impl Default for Tuning {
+    /// The values of `tuning/efficiency.toml`, which a test compares.
+    fn default() -> Self {
+        Self {
+            idle: Idle::Adaptive,
+            spin_max: Duration::from_micros(200),
+            engine: Engine::Auto,
+            arena_bytes: limits::ARENA_BYTES_DEFAULT,
+            shards: Placement::Home,
+            shard_bytes: 1 << 30,
+            connections: Placement::Home,
+            socket_buffer_bytes: None,
+        }
+    }
+}
+
+/// Some of the knobs: what a profile, a configuration file or the command line says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overrides {
+    /// See [`Tuning::idle`].
+    pub idle: Option<Idle>,
+    /// See [`Tuning::spin_max`], in microseconds.
+    pub spin_max_microseconds: Option<SpinMicroseconds>,
+    /// See [`Tuning::engine`].
+    pub engine: Option<Engine>,
+    /// See [`Tuning::arena_bytes`].
+    pub arena: Option<ArenaSize>,
+    /// See [`Tuning::shards`].
+    pub shards: Option<Placement>,
+    /// See [`Tuning::shard_bytes`].
+    pub shard_size: Option<ShardSize>,
+    /// See [`Tuning::connections`].
+    pub connections: Option<Placement>,
+    /// See [`Tuning::socket_buffer_bytes`].
+    pub socket_buffer: Option<SocketBuffer>,
+}
+
+impl Overrides {
+    /// The first knob that has no value here.
+    #[must_use]
+    pub fn first_missing(&self) -> Option<&'static str> {
+        let set = [
+            ("idle", self.idle.is_some()),
+            (
+                "spin_max_microseconds",
+                self.spin_max_microseconds.is_some(),
+            ),
+            ("engine", self.engine.is_some()),
+            ("arena", self.arena.is_some()),
+            ("shards", self.shards.is_some()),
+            ("shard_size", self.shard_size.is_some()),
+            ("connections", self.connections.is_some()),
+            ("socket_buffer", self.socket_buffer.is_some()),
+        ];
+        set.iter().find(|(_, set)| !set).map(|(name, _)| *name)
+    }
+}
+
+impl Tuning {
+    /// These knobs, with those that `overrides` names set to its values.
+    #[must_use]
+    pub fn overridden(mut self, overrides: &Overrides) -> Self {
+        let Overrides {
+            idle,
+            spin_max_microseconds,
+            engine,
+            arena,
+            shards,
+            shard_size,
+            connections,
+            socket_buffer,
+        } = overrides;
+        self.idle = idle.unwrap_or(self.idle);
+        self.spin_max = spin_max_microseconds.map_or(self.spin_max, |spin| {
+            Duration::from_micros(u64::from(spin.0))
+        });
+        self.engine = engine.unwrap_or(self.engine);
+        self.arena_bytes = arena.map_or(self.arena_bytes, |arena| arena.0);
+        self.shards = shards.unwrap_or(self.shards);
+        self.shard_bytes = shard_size.map_or(self.shard_bytes, |size| size.0);
+        self.connections = connections.unwrap_or(self.connections);
+        self.socket_buffer_bytes = socket_buffer.map_or(self.socket_buffer_bytes, |size| size.0);
+        self
+    }
+}
+
+/// A spin time in microseconds, at most one second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct SpinMicroseconds(u32);
+
+/// Payload memory of a reactor: a multiple of 1 MiB from 8 MiB to 64 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ByteSize", into = "ByteSize")]
+pub struct ArenaSize(usize);
+
+/// The size of a shard: a power of two of at least 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ByteSize", into = "ByteSize")]
+pub struct ShardSize(u64);
+
+/// A socket buffer size from 64 KiB to 64 MiB; 0 leaves it to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ByteSize", into = "ByteSize")]
+pub struct SocketBuffer(Option<usize>);
+
+const ARENA_BYTES_MIN: u64 = 8 << 20;
+const ARENA_BYTES_MAX: u64 = 64 << 30;
+const SOCKET_BUFFER_BYTES_MIN: u64 = 64 << 10;
+const SOCKET_BUFFER_BYTES_MAX: u64 = 64 << 20;
+const SPIN_MICROSECONDS_MAX: u32 = 1_000_000;
+
+impl TryFrom<u32> for SpinMicroseconds {
+    type Error = String;
+
+    fn try_from(value: u32) -> Result<Self, String> {
+        if value > SPIN_MICROSECONDS_MAX {
+            return Err(format!(
+                "expected 0 to {SPIN_MICROSECONDS_MAX} microseconds, got {value}"
+            ));
+        }
+        Ok(Self(value))
+    }
+}
+
+impl From<SpinMicroseconds> for u32 {
+    fn from(value: SpinMicroseconds) -> Self {
+        value.0
+    }
+}
+
+impl TryFrom<ByteSize> for ArenaSize {
+    type Error = String;
+
+    fn try_from(value: ByteSize) -> Result<Self, String> {
+        let bytes = value.as_u64();
+        let block = limits::BUFFER_BYTES_MAX as u64;
+        if !(ARENA_BYTES_MIN..=ARENA_BYTES_MAX).contains(&bytes) || !bytes.is_multiple_of(block) {
+            return Err(format!(
+                "expected a multiple of 1 MiB from 8 MiB to 64 GiB, got {value}"
+            ));
+        }
+        usize::try_from(bytes)
+            .map(Self)
+            .map_err(|_| format!("{value} is beyond this machine"))
+    }
+}
+
+impl From<ArenaSize> for ByteSize {
+    fn from(value: ArenaSize) -> Self {
+        Self::b(value.0 as u64)
+    }
+}
+
+impl TryFrom<ByteSize> for ShardSize {
+    type Error = String;
+
+    fn try_from(value: ByteSize) -> Result<Self, String> {
+        let bytes = value.as_u64();
+        if bytes < limits::BUFFER_BYTES_MAX as u64 || !bytes.is_power_of_two() {
+            return Err(format!(
+                "expected a power of two of at least 1 MiB, got {value}"
+            ));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl From<ShardSize> for ByteSize {
+    fn from(value: ShardSize) -> Self {
+        Self::b(value.0)
+    }
+}
+
+impl TryFrom<ByteSize> for SocketBuffer {
+    type Error = String;
+
+    fn try_from(value: ByteSize) -> Result<Self, String> {
+        let bytes = value.as_u64();
+        if bytes == 0 {
+            return Ok(Self(None));
+        }
+        if !(SOCKET_BUFFER_BYTES_MIN..=SOCKET_BUFFER_BYTES_MAX).contains(&bytes) {
+            return Err(format!("expected 0 or 64 KiB to 64 MiB, got {value}"));
+        }
+        usize::try_from(bytes)
+            .map(|bytes| Self(Some(bytes)))
+            .map_err(|_| format!("{value} is beyond this machine"))
+    }
+}
+
+impl From<SocketBuffer> for ByteSize {
+    fn from(value: SocketBuffer) -> Self {
+        Self::b(value.0.unwrap_or(0) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_named_knobs_change() {
+        let overrides = Overrides {
+            engine: Some(Engine::Mio),
+            ..Overrides::default()
+        };
+        let tuned = Tuning::default().overridden(&overrides);
+        assert_eq!(
+            tuned,
+            Tuning {
+                engine: Engine::Mio,
+                ..Tuning::default()
+            }
+        );
+    }
+
+    #[test]
+    fn sizes_are_checked() {
+        assert!(ArenaSize::try_from(ByteSize::b(1)).is_err());
+        assert!(ShardSize::try_from(ByteSize::mib(3)).is_err());
+        assert_eq!(
+            SocketBuffer::try_from(ByteSize::b(0)),
+            Ok(SocketBuffer(None))
+        );
+        assert!(SocketBuffer::try_from(ByteSize::b(1)).is_err());
+    }
+}

@@ -1,0 +1,324 @@
+//! Procedures: commands of more than one step, written as straight lines.
+//!
+//! READ and WRITE run without any of this. Everything rarer — COMPARE AND WRITE, copies, PERSISTENT
+//! RESERVE OUT with its grace period, a reset that must wait for quiet — is an `async` function on
+//! the executor of its reactor. A procedure never touches the reactor's state: it posts a
+//! [`Request`] and awaits the answer, and the reactor serves the requests with everything at hand.
+
+use super::message::{Call, Failure, Piece, Reply};
+use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
+use crate::base::slots::SlotKey;
+use crate::iscsi::{DataOutError, TaskId};
+use async_executor::LocalExecutor;
+use futures_channel::oneshot;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a procedure asks of its reactor.
+pub(crate) enum Request {
+    /// A payload buffer, as soon as one is free.
+    Allocate {
+        bytes: usize,
+        /// The command whose data it is for, if its connection waits for a decision on that.
+        undecided: Option<(SlotKey, TaskId)>,
+        reply: oneshot::Sender<Buffer>,
+    },
+    /// One backend request, at whichever reactor owns the range.
+    Medium {
+        reactor: usize,
+        piece: Piece,
+        reply: oneshot::Sender<MediumDone>,
+    },
+    /// Bytes of a command's Data-Out, into `buffer`.
+    DataOut {
+        connection: SlotKey,
+        task: TaskId,
+        offset: u32,
+        buffer: Buffer,
+        reply: oneshot::Sender<Result<Buffer, DataOutError>>,
+    },
+    /// Data-In for the initiator; more follows.
+    DataIn {
+        connection: SlotKey,
+        task: TaskId,
+        offset: u32,
+        buffer: Buffer,
+    },
+    /// The end of a command.
+    Finish {
+        connection: SlotKey,
+        task: TaskId,
+        answer: Answer,
+    },
+    /// A question to a reactor, this one included.
+    Call {
+        reactor: usize,
+        call: Call,
+        deadline: Option<Instant>,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// A word to a reactor that needs no answer.
+    Tell { reactor: usize, call: Call },
+    /// Nothing, until then.
+    Sleep {
+        delay: Duration,
+        reply: oneshot::Sender<()>,
+    },
+    /// Aborts tasks of a connection; answered when they are quiet.
+    Abort {
+        connection: SlotKey,
+        select: AbortSelect,
+        reply: oneshot::Sender<()>,
+    },
+    /// Work that borrows the reactor itself; for what happens once in a while.
+    Run(CoreWork),
+}
+
+/// What a procedure has its reactor do.
+pub(crate) type CoreWork = Box<dyn FnOnce(&mut super::core::Core, &mut super::core::Turn<'_, '_>)>;
+
+/// Which tasks to abort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AbortSelect {
+    /// One.
+    Task(TaskId),
+    /// Every task of the connection but the one that asks.
+    AllBut(Option<TaskId>),
+}
+
+/// How a command ends.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// GOOD, with data for the initiator; `asked` is what the CDB asked for, in bytes.
+    Data { data: Vec<u8>, asked: u64 },
+    /// GOOD, with data in a buffer that starts at byte `offset` of the command's data.
+    Buffer {
+        buffer: Buffer,
+        offset: u32,
+        asked: u64,
+    },
+    /// GOOD after `asked` bytes of Data-Out, or with no data at all.
+    Good { asked: u64 },
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl Answer {
+    /// GOOD with parameter data.
+    pub(crate) fn of_reply(reply: crate::scsi::Reply) -> Self {
+        let asked = reply.data.len() as u64;
+        Self::Data {
+            data: reply.data,
+            asked,
+        }
+    }
+}
+
+/// The outcome of one backend request.
+#[derive(Debug)]
+pub(crate) struct MediumDone {
+    pub(crate) buffer: Option<Buffer>,
+    pub(crate) result: Result<crate::backend::Done, Failure>,
+}
+
+/// A procedure's end of its reactor. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Local {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    reactor: usize,
+    reactors: usize,
+    requests: RefCell<VecDeque<Request>>,
+    /// Nothing once the reactor has ended.
+    executor: RefCell<Option<LocalExecutor<'static>>>,
+    now: Cell<Instant>,
+    serial: Cell<u64>,
+}
+
+impl Local {
+    pub(crate) fn new(reactor: usize, reactors: usize) -> Self {
+        Self {
+            inner: Rc::new(Inner {
+                reactor,
+                reactors,
+                requests: RefCell::default(),
+                executor: RefCell::new(Some(LocalExecutor::new())),
+                now: Cell::default(),
+                serial: Cell::new(0),
+            }),
+        }
+    }
+
+    /// This reactor.
+    pub(crate) fn reactor(&self) -> usize {
+        self.inner.reactor
+    }
+
+    /// How many reactors there are.
+    pub(crate) fn reactors(&self) -> usize {
+        self.inner.reactors
+    }
+
+    /// The time of the tick.
+    pub(crate) fn now(&self) -> Instant {
+        self.inner.now.get()
+    }
+
+    pub(crate) fn set_now(&self, now: Instant) {
+        self.inner.now.set(now);
+    }
+
+    /// A number that this reactor has not given out before.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.inner.serial.replace(self.inner.serial.get() + 1)
+    }
+
+    /// Starts a procedure.
+    pub(crate) fn spawn(&self, procedure: impl Future<Output = ()> + 'static) {
+        if let Some(executor) = self.inner.executor.borrow().as_ref() {
+            executor.spawn(procedure).detach();
+        }
+    }
+
+    /// Runs procedures for as long as any can go on; whether one did.
+    pub(crate) fn run(&self) -> bool {
+        let executor = self.inner.executor.borrow();
+        let mut ran = false;
+        while executor.as_ref().is_some_and(LocalExecutor::try_tick) {
+            ran = true;
+        }
+        ran
+    }
+
+    /// Drops every procedure: they hold this, and would keep it and all they hold for ever.
+    pub(crate) fn shut(&self) {
+        let executor = self.inner.executor.borrow_mut().take();
+        drop(executor);
+        self.inner.requests.borrow_mut().clear();
+    }
+
+    pub(crate) fn next_request(&self) -> Option<Request> {
+        self.inner.requests.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn post(&self, request: Request) {
+        self.inner.requests.borrow_mut().push_back(request);
+    }
+
+    /// Runs `work` on the reactor itself, at its next convenience.
+    pub(crate) fn run_on_core(
+        &self,
+        work: impl FnOnce(&mut super::core::Core, &mut super::core::Turn<'_, '_>) + 'static,
+    ) {
+        self.post(Request::Run(Box::new(work)));
+    }
+
+    /// Runs `work` on the reactor itself and brings back what it returns.
+    pub(crate) async fn with_core<R: 'static>(
+        &self,
+        work: impl FnOnce(&mut super::core::Core, &mut super::core::Turn<'_, '_>) -> R + 'static,
+    ) -> Result<R, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        self.run_on_core(move |core, turn| {
+            let _ = sender.send(work(core, turn));
+        });
+        receiver
+            .await
+            .map_err(|_| Failure::target("the reactor stopped"))
+    }
+
+    /// A payload buffer of `bytes` bytes; waits until one is free.
+    pub(crate) async fn allocate(&self, bytes: usize) -> Result<Buffer, Failure> {
+        self.allocate_for(bytes, None).await
+    }
+
+    /// As [`Local::allocate`], for the Data-Out of a command.
+    pub(crate) async fn allocate_for(
+        &self,
+        bytes: usize,
+        undecided: Option<(SlotKey, TaskId)>,
+    ) -> Result<Buffer, Failure> {
+        let (reply, receiver) = oneshot::channel();
+        self.post(Request::Allocate {
+            bytes,
+            undecided,
+            reply,
+        });
+        receiver.await.map_err(|_| Failure::BUSY)
+    }
+
+    /// Asks a reactor and waits for its answer.
+    pub(crate) async fn call(
+        &self,
+        reactor: usize,
+        call: Call,
+        deadline: Option<Instant>,
+    ) -> Result<Reply, Failure> {
+        let (reply, receiver) = oneshot::channel();
+        self.post(Request::Call {
+            reactor,
+            call,
+            deadline,
+            reply,
+        });
+        match receiver.await {
+            Ok(Reply::Failed(failure)) => Err(failure),
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(Failure::target("the reactor stopped")),
+        }
+    }
+
+    /// Asks every reactor at once and waits for all of them; the first failure counts.
+    pub(crate) async fn call_all(
+        &self,
+        call: impl Fn() -> Call,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Reply>, Failure> {
+        let receivers: Vec<_> = (0..self.reactors())
+            .map(|reactor| {
+                let (reply, receiver) = oneshot::channel();
+                self.post(Request::Call {
+                    reactor,
+                    call: call(),
+                    deadline,
+                    reply,
+                });
+                receiver
+            })
+            .collect();
+        let mut replies = Vec::with_capacity(receivers.len());
+        let mut failed = None;
+        for receiver in receivers {
+            match receiver.await {
+                Ok(Reply::Failed(failure)) => failed = failed.or(Some(failure)),
+                Ok(reply) => replies.push(reply),
+                Err(_) => failed = failed.or(Some(Failure::target("a reactor stopped"))),
+            }
+        }
+        failed.map_or(Ok(replies), Err)
+    }
+
+    /// Waits for `delay`.
+    pub(crate) async fn sleep(&self, delay: Duration) {
+        let (reply, receiver) = oneshot::channel();
+        self.post(Request::Sleep { delay, reply });
+        let _ = receiver.await;
+    }
+
+    /// Aborts tasks of a connection and waits until they are quiet.
+    pub(crate) async fn abort(&self, connection: SlotKey, select: AbortSelect) {
+        let (reply, receiver) = oneshot::channel();
+        self.post(Request::Abort {
+            connection,
+            select,
+            reply,
+        });
+        let _ = receiver.await;
+    }
+}

@@ -1,0 +1,61 @@
+//! Layer 6: the target. It ties the protocol, the logical units and the disks together, and parses
+//! no byte itself.
+//!
+//! ```text
+//!   socket ─▶ iscsi ─▶ scsi::plan ─▶ piece ─▶ shard's reactor: check, issue ─▶ backend
+//!     ▲                    │                                                      │
+//!     │                    └─▶ procedure (anything but a short READ or WRITE)     │
+//!     └────────── Data-In, Response ◀── completion ◀──────────────────────────────┘
+//! ```
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`handle`] | the target from outside: start, volumes, portals, drain, stop |
+//! | `core` | one reactor's tick |
+//! | `traffic` | bytes to events, aborts, the end of connections |
+//! | `login` | who may come in, moving to the home, the seat |
+//! | `io` | commands; the short way of READ and WRITE |
+//! | `procedure`, `local`, `medium`, `commands` | everything longer, as `async` functions |
+//! | `shard` | backend issue: the check, range locks, what is in flight |
+//! | `home`, `reserve`, `nexuses`, `hold` | a volume's one writer: sessions, reservations, the fence |
+//! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
+//! | `serve`, `message` | what reactors ask of each other |
+//! | `task_management` | aborts and resets |
+//!
+//! Invariants: a connection and a shard belong to one reactor each; a volume's logical unit is
+//! written by its home alone and read by everyone with one atomic load; no lock is taken here but by
+//! the handle, which no reactor uses.
+
+mod commands;
+mod connection;
+mod copies;
+mod core;
+mod directory;
+mod failure;
+pub mod handle;
+mod hold;
+mod home;
+mod io;
+mod local;
+mod login;
+mod medium;
+mod message;
+mod nexuses;
+mod procedure;
+mod readiness;
+mod reserve;
+mod serve;
+mod session;
+mod shard;
+mod shards;
+mod shared;
+mod task_management;
+mod tokens;
+mod traffic;
+mod unit;
+mod volume;
+
+pub use handle::{SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
+pub use shards::{ShardMap, ShardPlacement};
+pub use shared::{ConnectionPlacement, ReservationStore, StoreFailed};
+pub use volume::{Access, VolumeIndex};

@@ -1,0 +1,455 @@
+//! What a reactor does when another one asks.
+
+use super::connection::{AbortTicket, Funeral, Phase, Quiet};
+use super::core::{Core, Turn};
+use super::failure::Failure;
+use super::local::AbortSelect;
+use super::message::{Announce, Call, Message, Reply, UnitChange};
+use super::reserve::{self, reply_of};
+use super::shard::Shard;
+use super::volume::VolumeIndex;
+use crate::backend::ChannelId;
+use crate::base::rcu;
+use crate::base::slots::SlotKey;
+use crate::iscsi::{AsyncEvent, TaskId};
+use crate::reservation::NexusIndex;
+use crate::scsi::attention::UnitAttention;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Who asked: a reactor and its token.
+pub(crate) type Asker = (usize, SlotKey);
+
+impl Core {
+    /// Serves a call; the answer may come much later.
+    pub(crate) fn serve(&mut self, call: Call, asker: Asker, turn: &mut Turn<'_, '_>) {
+        match call {
+            Call::Attach(volume) => {
+                let id = ChannelId(volume.index.0);
+                let waker = self.shared.waker(self.id);
+                let channel = Arc::clone(&volume.store).channel(id, waker);
+                self.shards
+                    .insert(volume.index, Shard::new(volume, channel));
+                turn.reply(asker.0, asker.1, Reply::Done);
+            }
+            Call::Detach(volume) => {
+                self.shards.remove(volume);
+                self.homes.remove(&volume);
+                turn.reply(asker.0, asker.1, Reply::Done);
+            }
+            Call::Fence { volume, lost } => {
+                self.watch_writes(volume, &lost, asker.0, asker.1, turn);
+            }
+            Call::AbortNexuses {
+                volume,
+                nexuses,
+                spare,
+                attention,
+            } => {
+                let concerned = |index: NexusIndex| nexuses.binary_search(&index).is_ok();
+                self.abort_sessions(volume, concerned, spare, attention, asker, turn);
+            }
+            Call::AbortUnit { volume, spare } => {
+                self.abort_sessions(volume, |_| true, spare, None, asker, turn);
+            }
+            Call::Attend { volume, attentions } => {
+                let delivered = self.attend(volume, &attentions);
+                turn.reply(asker.0, asker.1, Reply::Delivered(delivered));
+            }
+            Call::AttendAll {
+                volume,
+                attention,
+                but,
+            } => {
+                for (_, conn) in self.connections.iter_mut() {
+                    if let Some(session) = conn.session.as_mut()
+                        && session.volume.index == volume
+                        && Some(session.nexus.index) != but
+                    {
+                        session.attentions.raise(attention);
+                    }
+                }
+                turn.reply(asker.0, asker.1, Reply::Done);
+            }
+            Call::EndSession {
+                volume,
+                tsih,
+                announce,
+            } => {
+                self.end_sessions(volume, Some(tsih), announce, asker, turn);
+            }
+            Call::EndSessions { volume, announce } => {
+                self.end_sessions(volume, None, announce, asker, turn);
+            }
+            Call::Quiesce(volume) => self.watch_all(volume, asker, turn),
+            Call::Retire(volume) => {
+                self.retire(volume, turn);
+                self.watch_all(volume, asker, turn);
+            }
+            Call::Lock { volume, range, id } => self.lock_range(volume, range, id, asker, turn),
+            Call::Unlock { volume, id } => self.unlock_range(volume, id, turn),
+            call => self.serve_at_home(call, asker, turn),
+        }
+    }
+
+    /// What only the volume's home can do.
+    fn serve_at_home(&mut self, call: Call, asker: Asker, turn: &mut Turn<'_, '_>) {
+        let Some(home) = call.home().and_then(|volume| self.homes.get(&volume)) else {
+            let failure = Failure::target("the volume is not at home here");
+            return turn.reply(asker.0, asker.1, Reply::Failed(failure));
+        };
+        let (home, local, shared) = (Rc::clone(home), self.local.clone(), self.shared.clone());
+        match call {
+            Call::ReserveOut {
+                sender, command, ..
+            } => {
+                let work = reserve::reserve_out(home, sender, *command, local, shared);
+                self.answer_later(asker, async { reply_of(work.await) });
+            }
+            Call::ReserveIn { service_action, .. } => {
+                self.answer_later(asker, async move {
+                    match reserve::reserve_in(home, service_action).await {
+                        Ok(body) => Reply::Bytes(body),
+                        Err(failure) => Reply::Failed(failure),
+                    }
+                });
+            }
+            Call::ReserveLegacy { nexus, release, .. } => {
+                let work = reserve::reserve_legacy(home, nexus, release, local, shared);
+                self.answer_later(asker, async { reply_of(work.await) });
+            }
+            Call::ModeSelect {
+                volume,
+                nexus,
+                pages,
+                save,
+            } => {
+                self.answer_later(asker, async move {
+                    let _serial = match home.serialise(Some(nexus)).await {
+                        Ok(serial) => serial,
+                        Err(failure) => return Reply::Failed(failure),
+                    };
+                    let before = home.volume.unit.load(&rcu::pin()).modes.current;
+                    if before == *pages && !save {
+                        return Reply::Done;
+                    }
+                    home.publish(|unit| {
+                        unit.modes.current = *pages;
+                        if save {
+                            unit.modes.saved = Some(*pages);
+                        }
+                    });
+                    let attention = UnitAttention::ModeChanged;
+                    let call = || Call::AttendAll {
+                        volume,
+                        attention,
+                        but: Some(nexus),
+                    };
+                    reply_of(local.call_all(call, None).await.map(drop))
+                });
+            }
+            Call::PreventRemoval { nexus, prevent, .. } => {
+                home.prevent_removal(|seat| seat.index == nexus, prevent);
+                turn.reply(asker.0, asker.1, Reply::Done);
+            }
+            Call::MoveMedium {
+                volume,
+                nexus,
+                load,
+            } => match home.move_medium(load) {
+                Err(failure) => turn.reply(asker.0, asker.1, Reply::Failed(failure)),
+                Ok(false) => turn.reply(asker.0, asker.1, Reply::Done),
+                // It may be another medium than the one that was there.
+                Ok(true) => self.answer_later(asker, async move {
+                    let attention = UnitAttention::MediumChanged;
+                    let call = || Call::AttendAll {
+                        volume,
+                        attention,
+                        but: Some(nexus),
+                    };
+                    reply_of(local.call_all(call, None).await.map(drop))
+                }),
+            },
+            Call::BeginErasure { nexus, medium, .. } => {
+                let begun = home.begin_erasure(nexus, medium);
+                turn.reply(asker.0, asker.1, reply_of(begun));
+            }
+            Call::EndErasure { nexus, medium, .. } => {
+                home.end_erasure(nexus, medium);
+                turn.reply(asker.0, asker.1, Reply::Done);
+            }
+            Call::Change { volume, change } => {
+                self.answer_later(asker, async move {
+                    let _serial = match home.serialise(change.by()).await {
+                        Ok(serial) => serial,
+                        Err(failure) => return Reply::Failed(failure),
+                    };
+                    let attention = change.attention();
+                    home.publish(|unit| change.apply(unit));
+                    if let Some((attention, but)) = attention {
+                        let call = || Call::AttendAll {
+                            volume,
+                            attention,
+                            but,
+                        };
+                        return reply_of(local.call_all(call, None).await.map(drop));
+                    }
+                    Reply::Done
+                });
+            }
+            Call::Reset {
+                volume,
+                spare,
+                but,
+                target,
+            } => {
+                self.answer_later(asker, async move {
+                    let call = || Call::AbortUnit { volume, spare };
+                    if let Err(failure) = local.call_all(call, None).await {
+                        return Reply::Failed(failure);
+                    }
+                    home.prevent_removal(|_| true, false);
+                    reserve::end_legacy(&home, None, &local, &shared).await;
+                    let attention = reserve::reset_attention(target);
+                    let call = || Call::AttendAll {
+                        volume,
+                        attention,
+                        but,
+                    };
+                    reply_of(local.call_all(call, None).await.map(drop))
+                });
+            }
+            Call::Hold { nexus, .. } => {
+                let mut inner = home.inner.borrow_mut();
+                let known = inner.nexuses.index_of(&nexus).is_some();
+                let index = if known {
+                    inner.nexuses.enter(&nexus)
+                } else {
+                    None
+                };
+                turn.reply(
+                    asker.0,
+                    asker.1,
+                    Reply::Index(index.unwrap_or(NexusIndex::NONE)),
+                );
+            }
+            Call::AddToken { rod, .. } => {
+                let added = super::tokens::add(&home.volume, rod, turn.now());
+                turn.reply(asker.0, asker.1, reply_of(added));
+            }
+            Call::Leave {
+                nexus,
+                tsih,
+                untold,
+                ..
+            } => {
+                home.forget(tsih);
+                let lost = {
+                    let mut inner = home.inner.borrow_mut();
+                    let lost = inner.nexuses.nexus(nexus).cloned();
+                    if let Some(nexus) = &lost {
+                        inner.owe_all(nexus, untold);
+                    }
+                    inner.nexuses.leave(nexus);
+                    let seated = inner.seats.iter().any(|seat| seat.index == nexus);
+                    lost.filter(|nexus| !seated && inner.state.legacy_holder() == Some(nexus))
+                };
+                let Some(lost) = lost else {
+                    return turn.reply(asker.0, asker.1, Reply::Done);
+                };
+                self.answer_later(asker, async move {
+                    reserve::end_legacy(&home, Some(&lost), &local, &shared).await;
+                    Reply::Done
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs `work` and sends its reply to the asker.
+    fn answer_later(&self, asker: Asker, work: impl Future<Output = Reply> + 'static) {
+        let local = self.local.clone();
+        self.local.spawn(async move {
+            let reply = work.await;
+            local.run_on_core(move |_, turn| turn.reply(asker.0, asker.1, reply));
+        });
+    }
+
+    // ---- sessions of a volume here ------------------------------------------------------------
+
+    fn sessions_of(&self, volume: VolumeIndex) -> Vec<(SlotKey, NexusIndex)> {
+        self.connections
+            .iter()
+            .filter_map(|(key, conn)| {
+                let session = conn.session.as_ref()?;
+                (session.volume.index == volume).then_some((key, session.nexus.index))
+            })
+            .collect()
+    }
+
+    fn abort_sessions(
+        &mut self,
+        volume: VolumeIndex,
+        concerned: impl Fn(NexusIndex) -> bool,
+        spare: Option<(usize, SlotKey, TaskId)>,
+        attention: Option<UnitAttention>,
+        asker: Asker,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let tas = self.shards.get(volume).is_some_and(|shard| {
+            shard
+                .volume
+                .unit
+                .load(turn.tick.guard)
+                .modes
+                .current
+                .task_aborted_status
+        });
+        let status = tas.then_some(Failure::TASK_ABORTED);
+        let ticket = AbortTicket::new(Quiet::Call(asker.0, asker.1));
+        for (key, index) in self.sessions_of(volume) {
+            if !concerned(index) {
+                continue;
+            }
+            let own =
+                spare.filter(|(reactor, connection, _)| *reactor == self.id && *connection == key);
+            // A command that is aborted by its own nexus gets no status (SAM-5 section 5.5).
+            let status = status.filter(|_| own.is_none());
+            let select = AbortSelect::AllBut(own.map(|(_, _, task)| task));
+            let aborted = self.abort_with(key, select, status, &ticket, turn);
+            // Who had nothing to lose is not told that it was lost (SAM-5 section 5.14).
+            let attention = attention.filter(|_| aborted > 0);
+            let session = self
+                .connections
+                .get_mut(key)
+                .and_then(|conn| conn.session.as_mut());
+            if let (Some(session), Some(attention), None) = (session, attention, own) {
+                session.attentions.raise(attention);
+            }
+        }
+        if let Some(quiet) = ticket.finished() {
+            self.tell_quiet(quiet, turn);
+        }
+    }
+
+    fn attend(
+        &mut self,
+        volume: VolumeIndex,
+        attentions: &[(NexusIndex, UnitAttention)],
+    ) -> Vec<NexusIndex> {
+        let mut delivered = Vec::new();
+        for (key, index) in self.sessions_of(volume) {
+            for (_, attention) in attentions.iter().filter(|(nexus, _)| *nexus == index) {
+                let conn = self.connections.get_mut(key);
+                let session = conn.filter(|conn| conn.phase == Phase::Full);
+                if let Some(session) = session.and_then(|conn| conn.session.as_mut()) {
+                    session.attentions.raise(*attention);
+                    delivered.push(index);
+                }
+            }
+        }
+        delivered
+    }
+
+    /// Ends the sessions of a volume here, or one of them; the asker hears when the last is gone and
+    /// quiet.
+    fn end_sessions(
+        &mut self,
+        volume: VolumeIndex,
+        tsih: Option<u16>,
+        announce: Announce,
+        asker: Asker,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let mut ending = Vec::new();
+        for (key, conn) in self.connections.iter_mut() {
+            let Some(session) = conn.session.as_ref() else {
+                continue;
+            };
+            if session.volume.index == volume && tsih.is_none_or(|tsih| session.tsih == tsih) {
+                if announce == Announce::Dropped && conn.phase == Phase::Full {
+                    conn.iscsi.send_async(AsyncEvent::DropSession {
+                        time2wait: 0,
+                        time2retain: 0,
+                    });
+                }
+                ending.push(key);
+            }
+        }
+        let funeral = Funeral::new(asker, ending.len());
+        for key in &ending {
+            if let Some(conn) = self.connections.get_mut(*key) {
+                conn.mourners.push(Rc::clone(&funeral));
+            }
+            self.begin_close(*key, turn);
+            self.settle(*key, turn);
+        }
+        if ending.is_empty() {
+            turn.reply(asker.0, asker.1, Reply::Done);
+        }
+    }
+
+    /// A word to a volume's home that needs no answer.
+    pub(crate) fn tell_home(&self, home: usize, call: Call, turn: &mut Turn<'_, '_>) {
+        let token = SlotKey::from_bits(0);
+        turn.send(
+            home,
+            Message::Call {
+                from: self.id,
+                token,
+                call,
+            },
+        );
+    }
+}
+
+impl Call {
+    /// The volume, for calls that only its home can serve.
+    fn home(&self) -> Option<VolumeIndex> {
+        match self {
+            Self::ReserveOut { volume, .. }
+            | Self::ReserveIn { volume, .. }
+            | Self::ReserveLegacy { volume, .. }
+            | Self::Hold { volume, .. }
+            | Self::AddToken { volume, .. }
+            | Self::ModeSelect { volume, .. }
+            | Self::PreventRemoval { volume, .. }
+            | Self::MoveMedium { volume, .. }
+            | Self::BeginErasure { volume, .. }
+            | Self::EndErasure { volume, .. }
+            | Self::Change { volume, .. }
+            | Self::Reset { volume, .. }
+            | Self::Leave { volume, .. } => Some(*volume),
+            _ => None,
+        }
+    }
+}
+
+impl UnitChange {
+    fn apply(self, unit: &mut crate::scsi::LogicalUnit) {
+        match self {
+            Self::Medium(medium) => unit.medium = medium,
+            Self::Ports { changes, .. } => unit.ports = unit.ports.changed(&changes),
+            Self::PortSet(ports) => unit.ports = ports,
+            Self::Blocks(blocks) => unit.geometry.blocks = blocks,
+        }
+    }
+
+    /// The nexus that asks for it.
+    fn by(&self) -> Option<NexusIndex> {
+        match self {
+            Self::Ports { by, .. } => Some(*by),
+            Self::Medium(_) | Self::PortSet(_) | Self::Blocks(_) => None,
+        }
+    }
+
+    /// What the sessions are told, and who is not.
+    fn attention(&self) -> Option<(UnitAttention, Option<NexusIndex>)> {
+        match self {
+            Self::Ports { by, .. } => Some((UnitAttention::AccessStateChanged, Some(*by))),
+            Self::Medium(_) | Self::PortSet(_) => None,
+            Self::Blocks(_) => Some((UnitAttention::CapacityChanged, None)),
+        }
+    }
+}

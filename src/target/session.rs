@@ -1,0 +1,42 @@
+//! A session in full feature phase: one I_T nexus of one volume.
+
+use super::message::{Call, SessionNexus};
+use super::volume::Volume;
+use crate::base::clock::Instant;
+use crate::scsi::attention::AttentionQueue;
+use crate::scsi::data_buffer::NexusBuffers;
+use std::sync::Arc;
+
+/// What a reactor knows of a session.
+pub(crate) struct Session {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) nexus: SessionNexus,
+    pub(crate) tsih: u16,
+    pub(crate) attentions: AttentionQueue,
+    /// WRITE BUFFER, for READ BUFFER by the same nexus.
+    pub(crate) buffers: NexusBuffers,
+    pub(crate) header_digest: bool,
+    pub(crate) data_digest: bool,
+    pub(crate) since: Instant,
+    pub(crate) counters: Counters,
+}
+
+impl Session {
+    /// What the volume's home hears when the session is gone.
+    pub(crate) fn leave(&self) -> Call {
+        Call::Leave {
+            volume: self.volume.index,
+            nexus: self.nexus.index,
+            tsih: self.tsih,
+            untold: self.attentions,
+        }
+    }
+}
+
+/// What a session has done so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) commands: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
+}

@@ -1,0 +1,373 @@
+//! Backend issue: the one place where an I/O meets the medium.
+//!
+//! Whatever wants to touch a shard passes [`Core::issue`] on the shard's reactor: the reservation is
+//! checked again there, range locks are honoured, and what has been issued is counted until the
+//! backend has completed it. That count is what a fence waits for (see `Home::enact`).
+
+use super::core::{Core, Turn};
+use super::failure::Failure;
+use super::message::{LockId, Lost, Message, Origin, Piece, PieceDone};
+use super::volume::{Volume, VolumeIndex};
+use crate::backend::{self, Channel, Completion, Submitted};
+use crate::base::clock::Instant;
+use crate::base::slots::SlotKey;
+use crate::reservation::NexusIndex;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One reactor's share of one volume.
+pub(crate) struct Shard {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) channel: Box<dyn Channel>,
+    locks: Vec<RangeLock>,
+    /// Pieces that wait for a range lock to go.
+    waiting: VecDeque<Piece>,
+    /// The volume is going: nothing more is issued.
+    retired: bool,
+}
+
+struct RangeLock {
+    id: LockId,
+    range: Range<u64>,
+    /// Nothing once the lock holds.
+    pending: Option<Ticket>,
+}
+
+/// Pieces that somebody waits for; the last completion answers.
+pub(crate) struct Ticket {
+    pub(crate) remaining: u32,
+    pub(crate) reactor: usize,
+    pub(crate) token: SlotKey,
+}
+
+/// A piece between issue and completion.
+pub(crate) struct Issued {
+    volume: VolumeIndex,
+    nexus: Option<NexusIndex>,
+    changes_medium: bool,
+    range: Range<u64>,
+    reactor: usize,
+    origin: Origin,
+    /// Those that wait for this piece to end. Empty, and so without memory, on the steady path.
+    watchers: Vec<Rc<std::cell::RefCell<Ticket>>>,
+}
+
+impl Shard {
+    pub(crate) fn new(volume: Arc<Volume>, channel: Box<dyn Channel>) -> Self {
+        Self {
+            volume,
+            channel,
+            locks: Vec::new(),
+            waiting: VecDeque::new(),
+            retired: false,
+        }
+    }
+
+    fn is_locked(&self, piece: &Piece) -> bool {
+        let range = piece.offset..piece.offset.saturating_add(piece.length);
+        // A lock that still waits for an older one stops nobody: the older one's owner, for one.
+        let holds = |lock: &&RangeLock| lock.pending.is_none() && Some(lock.id) != piece.lock;
+        self.locks
+            .iter()
+            .filter(holds)
+            .any(|lock| overlap(&lock.range, &range))
+    }
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+impl Core {
+    /// Sends a piece to the shard's owner, which may be this reactor.
+    pub(crate) fn dispatch(&mut self, piece: Piece, owner: usize, turn: &mut Turn<'_, '_>) {
+        if owner == self.id {
+            self.issue(piece, turn);
+        } else {
+            turn.send(owner, Message::Piece(piece));
+        }
+    }
+
+    /// Checks a piece and hands it to the backend.
+    pub(crate) fn issue(&mut self, piece: Piece, turn: &mut Turn<'_, '_>) {
+        let Some(shard) = self.shards.get_mut(piece.volume) else {
+            return self.deliver(piece, Err(Failure::target("the volume is gone")), turn);
+        };
+        if shard.retired {
+            return self.deliver(piece, Err(Failure::aborted()), turn);
+        }
+        if let Some((nexus, access)) = piece.check {
+            let unit = shard.volume.unit.load(turn.tick.guard);
+            if !unit.reservation.rights(nexus).permits(access) {
+                return self.deliver(piece, Err(Failure::RESERVATION_CONFLICT), turn);
+            }
+        }
+        if !shard.locks.is_empty() && shard.is_locked(&piece) {
+            shard.waiting.push_back(piece);
+            return;
+        }
+        let end = piece.offset.saturating_add(piece.length);
+        let issued = Issued {
+            volume: piece.volume,
+            nexus: piece.check.map(|(nexus, _)| nexus),
+            changes_medium: piece.changes_medium(),
+            range: piece.offset..end,
+            reactor: piece.reactor,
+            origin: piece.origin,
+            watchers: Vec::new(),
+        };
+        let key = match self.issued.insert(issued) {
+            Ok(key) => key,
+            Err(_) => return self.deliver(piece, Err(Failure::BUSY), turn),
+        };
+        if piece.changes_medium() {
+            super::tokens::revoke(&shard.volume, piece.offset..end, turn.tick.guard);
+        }
+        let request = backend::Request {
+            token: key.to_bits(),
+            op: piece.op,
+            offset: piece.offset,
+            length: piece.length,
+            buffer: piece.buffer,
+        };
+        let mut io = turn.io();
+        if let Submitted::Done(completion) = shard.channel.submit(request, &mut io) {
+            self.complete(completion, turn);
+        }
+    }
+
+    /// Takes a backend completion back to whoever waits for it.
+    pub(crate) fn complete(&mut self, completion: Completion, turn: &mut Turn<'_, '_>) {
+        let Some(issued) = self.issued.remove(SlotKey::from_bits(completion.token)) else {
+            debug_assert!(false, "a completion belongs to a piece");
+            return;
+        };
+        for watcher in issued.watchers {
+            let mut ticket = watcher.borrow_mut();
+            ticket.remaining -= 1;
+            if ticket.remaining == 0 {
+                turn.reply(ticket.reactor, ticket.token, super::message::Reply::Done);
+            }
+        }
+        let result = completion
+            .result
+            .map_err(|error| super::failure::of_backend(&error));
+        let done = PieceDone {
+            origin: issued.origin,
+            buffer: completion.buffer,
+            result,
+        };
+        self.hand_back(issued.reactor, done, turn);
+    }
+
+    fn deliver(
+        &mut self,
+        piece: Piece,
+        result: Result<backend::Done, Failure>,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let done = PieceDone {
+            origin: piece.origin,
+            buffer: piece.buffer,
+            result,
+        };
+        self.hand_back(piece.reactor, done, turn);
+    }
+
+    fn hand_back(&mut self, reactor: usize, done: PieceDone, turn: &mut Turn<'_, '_>) {
+        if reactor == self.id {
+            self.piece_done(done, turn);
+        } else {
+            turn.send(reactor, Message::PieceDone(done));
+        }
+    }
+
+    /// Answers when every medium-changing piece that `lost` names and that has been issued here is
+    /// over. The snapshot that took the rights away is published already, so none is added.
+    pub(crate) fn watch_writes(
+        &mut self,
+        volume: VolumeIndex,
+        lost: &Lost,
+        reactor: usize,
+        token: SlotKey,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let concerns = |issued: &Issued| {
+            issued.volume == volume
+                && issued.changes_medium
+                && issued.nexus.is_some_and(|nexus| lost.contains(nexus))
+        };
+        self.watch(concerns, reactor, token, turn);
+    }
+
+    /// Issues nothing more for the volume; what waits is turned away.
+    pub(crate) fn retire(&mut self, volume: VolumeIndex, turn: &mut Turn<'_, '_>) {
+        let Some(shard) = self.shards.get_mut(volume) else {
+            return;
+        };
+        shard.retired = true;
+        for piece in std::mem::take(&mut shard.waiting) {
+            self.deliver(piece, Err(Failure::aborted()), turn);
+        }
+    }
+
+    /// Answers when everything of the volume that has been issued here is over.
+    pub(crate) fn watch_all(
+        &mut self,
+        volume: VolumeIndex,
+        asker: (usize, SlotKey),
+        turn: &mut Turn<'_, '_>,
+    ) {
+        self.watch(|issued| issued.volume == volume, asker.0, asker.1, turn);
+    }
+
+    fn watch(
+        &mut self,
+        concerns: impl Fn(&Issued) -> bool,
+        reactor: usize,
+        token: SlotKey,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let ticket = Rc::new(std::cell::RefCell::new(Ticket {
+            remaining: 0,
+            reactor,
+            token,
+        }));
+        for (_, issued) in self
+            .issued
+            .iter_mut()
+            .filter(|(_, issued)| concerns(issued))
+        {
+            ticket.borrow_mut().remaining += 1;
+            issued.watchers.push(Rc::clone(&ticket));
+        }
+        if ticket.borrow().remaining == 0 {
+            turn.reply(reactor, token, super::message::Reply::Done);
+        }
+    }
+
+    /// Takes a range lock: new pieces wait from now on, and the answer goes out when those already
+    /// issued in the range are over. Locks are taken in ascending order of shards, so that two of
+    /// them can't wait for each other.
+    pub(crate) fn lock_range(
+        &mut self,
+        volume: VolumeIndex,
+        range: Range<u64>,
+        id: LockId,
+        reply: (usize, SlotKey),
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(shard) = self.shards.get_mut(volume) else {
+            return turn.reply(reply.0, reply.1, super::message::Reply::Done);
+        };
+        let taken = shard.locks.iter().any(|lock| overlap(&lock.range, &range));
+        let pending = taken.then_some(Ticket {
+            remaining: 0,
+            reactor: reply.0,
+            token: reply.1,
+        });
+        let wait = pending.is_some();
+        shard.locks.push(RangeLock {
+            id,
+            range: range.clone(),
+            pending,
+        });
+        if !wait {
+            self.watch(
+                |issued| issued.volume == volume && overlap(&issued.range, &range),
+                reply.0,
+                reply.1,
+                turn,
+            );
+        }
+    }
+
+    /// Lets a range lock go, and what waited for it.
+    pub(crate) fn unlock_range(
+        &mut self,
+        volume: VolumeIndex,
+        id: LockId,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(shard) = self.shards.get_mut(volume) else {
+            return;
+        };
+        shard.locks.retain(|lock| lock.id != id);
+        // The oldest pending lock that nothing older overlaps holds now.
+        let mut granted = Vec::new();
+        for position in 0..shard.locks.len() {
+            let (older, rest) = shard.locks.split_at_mut(position);
+            let lock = &mut rest[0];
+            if lock.pending.is_some() && !older.iter().any(|o| overlap(&o.range, &lock.range)) {
+                granted.extend(
+                    lock.pending
+                        .take()
+                        .map(|ticket| (lock.range.clone(), ticket)),
+                );
+            }
+        }
+        let waiting = std::mem::take(&mut shard.waiting);
+        for (range, ticket) in granted {
+            self.watch(
+                |issued| issued.volume == volume && overlap(&issued.range, &range),
+                ticket.reactor,
+                ticket.token,
+                turn,
+            );
+        }
+        for piece in waiting {
+            self.issue(piece, turn);
+        }
+    }
+}
+
+/// The shards of a reactor, by volume index.
+#[derive(Default)]
+pub(crate) struct Shards {
+    table: Vec<Option<Shard>>,
+}
+
+impl Shards {
+    #[inline]
+    pub(crate) fn get(&self, index: VolumeIndex) -> Option<&Shard> {
+        self.table.get(usize::from(index.0))?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: VolumeIndex) -> Option<&mut Shard> {
+        self.table.get_mut(usize::from(index.0))?.as_mut()
+    }
+
+    pub(crate) fn insert(&mut self, index: VolumeIndex, shard: Shard) {
+        let position = usize::from(index.0);
+        if self.table.len() <= position {
+            self.table.resize_with(position + 1, || None);
+        }
+        self.table[position] = Some(shard);
+    }
+
+    pub(crate) fn remove(&mut self, index: VolumeIndex) -> Option<Shard> {
+        self.table.get_mut(usize::from(index.0))?.take()
+    }
+
+    /// When a channel wants to be polled at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.table
+            .iter()
+            .flatten()
+            .filter_map(|shard| shard.channel.next_deadline())
+            .min()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (VolumeIndex, &mut Shard)> {
+        self.table
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(position, shard)| {
+                let index = VolumeIndex(u16::try_from(position).unwrap_or(u16::MAX));
+                shard.as_mut().map(|shard| (index, shard))
+            })
+    }
+}

@@ -1,0 +1,221 @@
+//! What all reactors share: read-mostly cells, counters, and the way to the store of reservations.
+
+use super::directory::Directory;
+use super::failure::Failure;
+use super::message::Message;
+use super::shards::ShardPlacement;
+use super::volume::Volume;
+use crate::base::clock::Instant;
+use crate::base::limits;
+use crate::base::rcu::{self, RcuCell};
+use crate::iscsi;
+use crate::reactor::ExternalSender;
+use crate::reservation::{self, State};
+use crate::scsi::sense::{Code, SenseKey};
+use crate::volume::VolumeId;
+use crossbeam_channel::{Sender, bounded};
+use futures_channel::oneshot;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Keeps reservation records over restarts. Called on a thread of its own, which may block.
+pub trait ReservationStore: Send + Sync {
+    /// Saves a volume's record. When it returns, the record survives a power cut.
+    ///
+    /// # Errors
+    /// Where it could not be made durable; the former record then stands.
+    fn save(&self, volume: VolumeId, record: &[u8]) -> Result<(), StoreFailed>;
+}
+
+/// The store could not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("the reservation store failed: {0}")]
+pub struct StoreFailed(pub String);
+
+/// Where the connections of a volume live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConnectionPlacement {
+    /// On the volume's home reactor.
+    #[default]
+    Home,
+    /// Dealt out over all reactors.
+    Spread,
+}
+
+/// Shared by all reactors and the handle.
+pub(crate) struct Shared {
+    pub(crate) reactors: usize,
+    pub(crate) directory: RcuCell<Directory>,
+    pub(crate) settings: Arc<iscsi::Settings>,
+    pub(crate) fence_timeout: Duration,
+    pub(crate) shard_placement: ShardPlacement,
+    pub(crate) shard_bytes: u64,
+    pub(crate) connection_placement: ConnectionPlacement,
+    /// Milliseconds since 1970 at [`Instant::ZERO`].
+    epoch_ms: u64,
+    saves: Sender<Save>,
+    senders: OnceLock<Vec<ExternalSender<Message>>>,
+    connections: AtomicU32,
+    next_tsih: AtomicU16,
+    next_token: AtomicU64,
+}
+
+struct Save {
+    volume: VolumeId,
+    record: Vec<u8>,
+    reactor: usize,
+    reply: oneshot::Sender<Result<(), StoreFailed>>,
+}
+
+/// What [`Shared::new`] is told.
+pub(crate) struct SharedConfig {
+    pub(crate) reactors: usize,
+    pub(crate) settings: iscsi::Settings,
+    pub(crate) fence_timeout: Duration,
+    pub(crate) shard_placement: ShardPlacement,
+    pub(crate) shard_bytes: u64,
+    pub(crate) connection_placement: ConnectionPlacement,
+    pub(crate) store: Arc<dyn ReservationStore>,
+}
+
+impl Shared {
+    /// Starts the thread that saves reservations. It ends when the last of the reactors is gone.
+    pub(crate) fn new(config: SharedConfig) -> std::io::Result<Arc<Self>> {
+        let (saves, jobs) = bounded::<Save>(limits::RESERVATION_SAVES_MAX);
+        let shared = Arc::new(Self {
+            reactors: config.reactors,
+            directory: RcuCell::new(Directory::default()),
+            settings: Arc::new(config.settings),
+            fence_timeout: config.fence_timeout,
+            shard_placement: config.shard_placement,
+            shard_bytes: config.shard_bytes,
+            connection_placement: config.connection_placement,
+            epoch_ms: epoch_ms(),
+            saves,
+            senders: OnceLock::new(),
+            connections: AtomicU32::new(0),
+            next_tsih: AtomicU16::new(1),
+            next_token: AtomicU64::new(1),
+        });
+        let weak = Arc::downgrade(&shared);
+        let store = config.store;
+        std::thread::Builder::new()
+            .name("reservations".into())
+            .spawn(move || {
+                while let Ok(save) = jobs.recv() {
+                    let result = store.save(save.volume, &save.record);
+                    let _ = save.reply.send(result);
+                    // The reactor may be asleep; the answer alone does not wake it.
+                    if let Some(shared) = weak.upgrade() {
+                        shared.nudge(save.reactor);
+                    }
+                }
+            })?;
+        Ok(shared)
+    }
+
+    /// Tells the reactors' addresses, once they are known.
+    pub(crate) fn set_senders(&self, senders: Vec<ExternalSender<Message>>) {
+        assert!(self.senders.set(senders).is_ok(), "the reactors start once");
+    }
+
+    /// The way to a reactor from any thread.
+    pub(crate) fn sender(&self, reactor: usize) -> Option<&ExternalSender<Message>> {
+        self.senders.get()?.get(reactor)
+    }
+
+    /// Wakes a reactor when a backend of its has something to say.
+    pub(crate) fn waker(self: &Arc<Self>, reactor: usize) -> crate::backend::Waker {
+        let shared = Arc::downgrade(self);
+        Arc::new(move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.nudge(reactor);
+            }
+        })
+    }
+
+    fn nudge(&self, reactor: usize) {
+        if let Some(sender) = self.sender(reactor) {
+            let _ = sender.send(Message::Control(Box::new(|_, _| {})));
+        }
+    }
+
+    /// Makes the reservations of a volume durable, as far as APTPL asks for it.
+    pub(crate) async fn save_reservations(
+        &self,
+        volume: &Volume,
+        state: &State,
+    ) -> Result<(), Failure> {
+        let (reply, receiver) = oneshot::channel();
+        let record = reservation::encode(&state.after_power_loss());
+        let save = Save {
+            volume: volume.id,
+            record,
+            reactor: volume.home,
+            reply,
+        };
+        let failed = Failure::check(SenseKey::IllegalRequest, Code::INSUFFICIENT_REGISTRATIONS);
+        if self.saves.try_send(save).is_err() {
+            tracing::error!(volume = %volume.name, "too many reservation changes wait for the store");
+            return Err(failed);
+        }
+        match receiver.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::error!(volume = %volume.name, %error, "reservation not durable, refused");
+                Err(failed)
+            }
+            Err(_) => Err(Failure::target("the reservation store is gone")),
+        }
+    }
+
+    /// A TSIH that is not zero; the home sees to it that no two sessions of a volume share one.
+    pub(crate) fn next_tsih(&self) -> u16 {
+        loop {
+            let tsih = self.next_tsih.fetch_add(1, Ordering::Relaxed);
+            if tsih != 0 {
+                return tsih;
+            }
+        }
+    }
+
+    /// The number of a token, never given twice.
+    pub(crate) fn next_token(&self) -> u64 {
+        self.next_token.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Relative target port identifiers of every logical unit: each portal group is one target port.
+    pub(crate) fn port_identifiers(&self) -> Vec<u16> {
+        let guard = rcu::pin();
+        self.directory.load(&guard).tags()
+    }
+
+    /// The wall clock of a tick, in milliseconds since 1970 (REPORT TIMESTAMP).
+    pub(crate) fn wall_clock_ms(&self, now: Instant) -> u64 {
+        self.epoch_ms.saturating_add(now.nanos() / 1_000_000)
+    }
+
+    /// Counts a connection in, unless there are too many.
+    pub(crate) fn connection_opened(&self) -> bool {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= limits::CONNECTIONS_MAX {
+            self.connection_closed();
+            return false;
+        }
+        true
+    }
+
+    /// Counts a connection out.
+    pub(crate) fn connection_closed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The wall clock at the zero of the monotonic one; it is not followed when it is set.
+fn epoch_ms() -> u64 {
+    let now = Instant::now();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let wall = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    wall.saturating_sub(now.nanos() / 1_000_000)
+}

@@ -1,0 +1,59 @@
+//! A volume as every reactor sees it.
+
+use super::shards::ShardMap;
+use crate::backend::Store;
+use crate::base::rcu::RcuCell;
+use crate::iscsi::AuthPolicy;
+use crate::scsi::LogicalUnit;
+use crate::volume::{AccessRules, IscsiName, VolumeId};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// A small number for each attached volume: the position in every reactor's tables. It goes to
+/// another volume only after every reactor has let go of this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VolumeIndex(pub u16);
+
+/// What all reactors share of one volume: nothing here is ever locked.
+pub(crate) struct Volume {
+    pub(crate) index: VolumeIndex,
+    pub(crate) id: VolumeId,
+    /// The target's iSCSI name, normalised.
+    pub(crate) name: String,
+    /// TargetAlias.
+    pub(crate) alias: String,
+    /// The reactor that admits sessions and is the only writer of `unit`.
+    pub(crate) home: usize,
+    pub(crate) shards: ShardMap,
+    /// Everything about the logical unit that changes rarely, the reservation snapshot included.
+    pub(crate) unit: RcuCell<LogicalUnit>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sessions_max: u32,
+    pub(crate) registrations_max: u32,
+    pub(crate) access: Access,
+    /// Tokens that stand for data of this volume (POPULATE TOKEN); each can be revoked by a write.
+    pub(crate) tokens: RcuCell<Vec<Arc<super::tokens::Rod>>>,
+    /// Reads yield zeros and need no buffer.
+    pub(crate) always_zero: bool,
+    /// Refuses logins: the volume is going away.
+    pub(crate) closing: AtomicBool,
+}
+
+/// Who may log in to a volume, and how. The default lets nobody in.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Networks and initiator names.
+    pub rules: AccessRules,
+    /// What an initiator has to prove.
+    pub auth: AuthPolicy,
+    /// Refuse logins that do not negotiate CRC32C for headers and data.
+    pub require_digests: bool,
+}
+
+impl Access {
+    /// Whether discovery shows the volume to this initiator.
+    pub(crate) fn shows(&self, peer: IpAddr, initiator: &str) -> bool {
+        IscsiName::new(initiator).is_ok_and(|name| self.rules.admit(peer, &name).is_ok())
+    }
+}
