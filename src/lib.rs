@@ -56,3 +56,4 @@
 //! everything.
 
 pub mod base;
+pub mod reservation;
