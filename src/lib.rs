@@ -56,4 +56,5 @@
 //! everything.
 
 pub mod base;
+pub mod iscsi;
 pub mod reservation;

@@ -1,0 +1,199 @@
+//! The pull parser: headers and data segments in turn, from the input or from what was held.
+
+use super::super::error::{CloseReason, Violation};
+use super::super::pdu::{LoginStatus, Opcode};
+use super::held::HeldPdu;
+use super::receiver::{Body, DigestMismatch};
+use super::{Awaiting, Connection, Phase, Replay, Segment, Sink};
+use crate::base::limits::LOGIN_DATA_SEGMENT_BYTES;
+
+/// Collected data segments leave no more memory than that behind, in bytes.
+const SCRATCH_BYTES_KEPT: usize = 16 << 10;
+
+impl Connection {
+    /// Whether an answer of the owner has to come before more input is taken.
+    pub(super) fn waits_for_owner(&self) -> bool {
+        self.link.awaiting != Awaiting::Nothing || self.awaits_decision()
+    }
+
+    /// Whether the data segment at hand waits for a window.
+    fn awaits_decision(&self) -> bool {
+        let (
+            Some(Segment {
+                sink: Sink::Data { task, .. },
+                body,
+            }),
+            Phase::FullFeature(session),
+        ) = (&self.segment, &self.phase)
+        else {
+            return false;
+        };
+        body.data_left() > 0 && session.is_undecided(*task)
+    }
+
+    /// Goes on by one header or one data segment. `false` when nothing more can be done.
+    pub(super) fn step(&mut self, input: &mut &[u8]) -> bool {
+        if self.is_closed() {
+            *input = &[];
+            return false;
+        }
+        if self.waits_for_owner() || self.queued_bytes() >= self.link.settings.send_queue_bytes {
+            return false;
+        }
+        let progressed = match self.segment {
+            Some(_) => self.receive_segment(input),
+            None => self.receive_header(input),
+        };
+        match progressed {
+            Ok(progressed) => {
+                self.close_if_asked();
+                progressed || self.is_closed()
+            }
+            Err(violation) => {
+                self.close(CloseReason::Violation(violation));
+                true
+            }
+        }
+    }
+
+    /// The next header: of a kept PDU whose turn has come, else from the input.
+    fn receive_header(&mut self, input: &mut &[u8]) -> Result<bool, Violation> {
+        if self.header.is_empty()
+            && let Some(pdu) = self.next_held()
+        {
+            let bhs = self.header.load(&pdu.header);
+            let body = Body::checked(bhs.data_segment_bytes());
+            self.replay = Some(Replay {
+                data: pdu.data,
+                consumed: 0,
+                digest: pdu.digest,
+            });
+            return self.begin(body);
+        }
+        let (header_digest, data_digest) = match &self.phase {
+            Phase::FullFeature(session) => (
+                session.parameters.header_digest,
+                session.parameters.data_digest,
+            ),
+            _ => (false, false),
+        };
+        match self.header.fill(input, header_digest) {
+            None => Ok(false),
+            Some(Err(violation)) => Err(violation),
+            Some(Ok(bhs)) => self.begin(Body::new(bhs.data_segment_bytes(), data_digest)),
+        }
+    }
+
+    fn next_held(&mut self) -> Option<HeldPdu> {
+        match &mut self.phase {
+            Phase::FullFeature(session) => session.held.next_ready(session.window.expected()),
+            _ => None,
+        }
+    }
+
+    /// A header is complete.
+    fn begin(&mut self, body: Body) -> Result<bool, Violation> {
+        let bhs = self.header.bhs();
+        let got = bhs.data_segment_bytes();
+        let sink = match &mut self.phase {
+            Phase::Login(_) if bhs.opcode() != Opcode::LoginRequest => {
+                let violation = Violation::NotALogin {
+                    opcode: bhs.opcode().to_wire(),
+                };
+                self.fail_login(LoginStatus::InvalidDuringLogin, violation);
+                return Ok(true);
+            }
+            Phase::Login(_) if got > LOGIN_DATA_SEGMENT_BYTES => {
+                let limit = LOGIN_DATA_SEGMENT_BYTES;
+                let violation = Violation::DataSegmentTooLong { limit, got };
+                self.fail_login(LoginStatus::InitiatorError, violation);
+                return Ok(true);
+            }
+            Phase::Login(_) => Sink::Collect,
+            Phase::FullFeature(session) => {
+                let limit = session.parameters.target_data_segment_bytes;
+                if got > limit {
+                    return Err(Violation::DataSegmentTooLong { limit, got });
+                }
+                session.begin(&mut self.link, &self.header)?
+            }
+            Phase::Closed => Sink::Discard,
+        };
+        self.scratch.clear();
+        self.segment = Some(Segment { sink, body });
+        Ok(true)
+    }
+
+    /// The data segment at hand, as far as it has come.
+    fn receive_segment(&mut self, input: &mut &[u8]) -> Result<bool, Violation> {
+        let Some(segment) = &mut self.segment else {
+            return Ok(false);
+        };
+        let (at, piece) = match &mut self.replay {
+            Some(replay) => {
+                let mut kept = replay.data.get(replay.consumed..).unwrap_or_default();
+                let taken = segment.body.take(&mut kept);
+                replay.consumed = replay.consumed.saturating_add(taken.1.len());
+                taken
+            }
+            None => segment.body.take(input),
+        };
+        match segment.sink {
+            Sink::Discard => {}
+            Sink::Collect | Sink::Hold { .. } => self.scratch.extend_from_slice(piece),
+            Sink::Data { task, offset, .. } => {
+                if let Phase::FullFeature(session) = &mut self.phase {
+                    session.data(self.link.now, task, offset.saturating_add(at), piece);
+                }
+            }
+        }
+        if segment.body.data_left() > 0 {
+            return Ok(false);
+        }
+        let digest = match &self.replay {
+            Some(replay) => replay.digest,
+            None => match segment.body.finish(input) {
+                Some(digest) => digest,
+                None => return Ok(false),
+            },
+        };
+        let sink = segment.sink;
+        self.segment = None;
+        self.replay = None;
+        self.end(sink, digest);
+        self.header.clear();
+        Ok(true)
+    }
+
+    /// A PDU is complete.
+    fn end(&mut self, sink: Sink, digest: Result<(), DigestMismatch>) {
+        let Self {
+            phase,
+            link,
+            header,
+            scratch,
+            ..
+        } = self;
+        match (phase, sink) {
+            (Phase::Login(phase), _) => phase.request(link, header, scratch),
+            (Phase::FullFeature(session), Sink::Collect) => {
+                session.collected(link, header, scratch, digest);
+            }
+            (Phase::FullFeature(session), Sink::Hold { cmd_sn }) => {
+                session.held(header, cmd_sn, std::mem::take(scratch), digest);
+            }
+            (
+                Phase::FullFeature(session),
+                Sink::Data {
+                    task, tag, last, ..
+                },
+            ) => {
+                session.end_data(link, &header.bhs(), (task, tag, last), digest);
+            }
+            _ => {}
+        }
+        if self.scratch.capacity() > SCRATCH_BYTES_KEPT {
+            self.scratch = Vec::new();
+        }
+    }
+}

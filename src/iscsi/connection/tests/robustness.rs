@@ -1,0 +1,265 @@
+//! Whatever a peer sends and however TCP cuts it: no panic, no more memory than the limits, the
+//! same events.
+
+use super::super::super::answer::{AsyncEvent, Response};
+use super::super::super::pdu::{TaskManagementResponse, padding};
+use super::super::Phase;
+use super::*;
+use crate::base::gather::Payload;
+use crate::base::limits::{BUFFER_BYTES_MAX, SEND_QUEUE_BYTES_MAX};
+use proptest::prelude::*;
+
+/// An owner that answers everything at once, and keeps a record of what it saw.
+struct Owner {
+    connection: Connection,
+    pool: Pool,
+    now: Instant,
+    record: Vec<String>,
+    sent: Vec<u8>,
+}
+
+impl Owner {
+    fn new() -> Self {
+        let Initiator {
+            connection,
+            pool,
+            now,
+            ..
+        } = Initiator::connect(settings());
+        Self {
+            connection,
+            pool,
+            now,
+            record: Vec::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        let mut input = bytes;
+        while let Some(event) = self.connection.next_event(&mut input, self.now) {
+            self.answer(event);
+            self.check_limits();
+        }
+        self.sent
+            .extend(self.connection.take_output(Gather::default()).to_vec());
+        assert!(
+            input.is_empty(),
+            "an owner that answers at once leaves nothing waiting"
+        );
+    }
+
+    fn answer(&mut self, event: Event) {
+        let connection = &mut self.connection;
+        match event {
+            Event::DataOut {
+                task,
+                buffer,
+                result,
+            } => {
+                self.record
+                    .push(format!("{task:?} {result:?} {}", crc32c(&buffer)));
+                let bytes = buffer.len() as u64;
+                self.pool.recycle(buffer);
+                connection.respond(task, &Response::good(bytes));
+                return;
+            }
+            ref other => self.record.push(format!("{other:?}")),
+        }
+        match event {
+            Event::Identify(_) => connection.identify(identity()),
+            Event::LoginComplete(_) => connection.admit(1),
+            Event::Command(command) if command.write_length > 0 => {
+                let bytes = (command.write_length as usize).min(BUFFER_BYTES_MAX);
+                match self.pool.allocate(bytes) {
+                    Some(buffer) => connection.accept_data_out(command.task, buffer, 0),
+                    None => connection.respond(command.task, &Response::status(8, 0)),
+                }
+            }
+            Event::Command(command) => {
+                let payload = Payload::Bytes(vec![0; 512]);
+                let good = Response::good(512);
+                connection.send_data_in(command.task, payload, 0..512, 0, Some(&good));
+            }
+            Event::TaskManagement(request) => {
+                if let Some(task) = request.referenced.task() {
+                    connection.abort_task(task);
+                }
+                let complete = TaskManagementResponse::Complete;
+                connection.respond_task_management(request.task, complete);
+            }
+            Event::SendTargets(_) => connection.answer_targets(&[]),
+            Event::DataOut { .. } | Event::Logout { .. } | Event::Closed(_) => {}
+        }
+    }
+
+    fn check_limits(&self) {
+        assert!(self.connection.queued_bytes() <= 2 * SEND_QUEUE_BYTES_MAX);
+        assert!(self.connection.scratch.capacity() <= 1 << 20);
+        assert!(self.connection.link.events.len() <= 4);
+        if let Phase::FullFeature(session) = &self.connection.phase {
+            assert!(session.tasks.iter().count() <= 144);
+        }
+    }
+}
+
+/// The bytes of a good login, with or without digests.
+fn login_bytes(digests: bool) -> Vec<u8> {
+    let mut initiator = Initiator::connect(settings());
+    let keys = [
+        "InitialR2T=No",
+        "FirstBurstLength=2048",
+        "MaxOutstandingR2T=4",
+    ];
+    let digest = ["HeaderDigest=CRC32C", "DataDigest=CRC32C"];
+    let digest: &[&str] = if digests { &digest } else { &[] };
+    initiator.login(1, Some(3), &[NORMAL, &keys, digest].concat());
+    initiator.backlog
+}
+
+#[derive(Debug, Clone)]
+struct AnyPdu {
+    opcode: u8,
+    immediate: bool,
+    flags: u8,
+    fields: Vec<u8>,
+    data: usize,
+    cmd_sn: u32,
+    tag: u32,
+    length: u32,
+    ttt: u32,
+}
+
+/// PDUs that are near enough to good ones to get far.
+fn any_pdu() -> impl Strategy<Value = AnyPdu> {
+    let opcode = prop_oneof![
+        6 => Just(1u8), 4 => Just(5u8), 1 => Just(0u8), 1 => Just(2u8), 1 => Just(4u8),
+        1 => Just(0x10u8),
+    ];
+    let ttt = prop_oneof![Just(NO_TAG), 0u32..4];
+    let fields = prop::collection::vec(prop_oneof![3 => Just(0u8), 1 => any::<u8>()], 48);
+    (
+        (opcode, any::<bool>(), any::<u8>(), fields),
+        (0usize..3000, 0u32..12, 0u32..6, 0u32..6000, ttt),
+    )
+        .prop_map(
+            |((opcode, immediate, flags, fields), (data, cmd_sn, tag, length, ttt))| AnyPdu {
+                opcode,
+                immediate,
+                flags,
+                fields,
+                data,
+                cmd_sn,
+                tag,
+                length,
+                ttt,
+            },
+        )
+}
+
+impl AnyPdu {
+    fn emit(&self, digests: bool, out: &mut Vec<u8>) {
+        let mut header = self.fields.clone();
+        header[0] = self.opcode | if self.immediate { 0x40 } else { 0 };
+        header[1] = self.flags;
+        header[4] = 0;
+        header[16..20].copy_from_slice(&self.tag.to_be_bytes());
+        header[20..24].copy_from_slice(&self.length.to_be_bytes());
+        header[24..28].copy_from_slice(&self.cmd_sn.to_be_bytes());
+        if self.opcode == 5 {
+            header[20..24].copy_from_slice(&self.ttt.to_be_bytes());
+            header[36..48].fill(0);
+            header[40..44].copy_from_slice(&(self.length & 0xfff).to_be_bytes());
+        }
+        let bytes = self.data as u32;
+        header[5..8].copy_from_slice(&bytes.to_be_bytes()[1..]);
+        let mut data = vec![self.tag as u8; self.data];
+        data.resize(self.data + padding(bytes) as usize, 0);
+        out.extend_from_slice(&header);
+        if digests {
+            out.extend(crc32c(&header).to_le_bytes());
+        }
+        out.extend_from_slice(&data);
+        if digests && self.data > 0 {
+            out.extend(crc32c(&data).to_le_bytes());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn random_bytes_do_no_harm(
+        logged_in: bool,
+        bytes in prop::collection::vec(any::<u8>(), 0..4000),
+    ) {
+        let mut owner = Owner::new();
+        if logged_in {
+            owner.feed(&login_bytes(false));
+        }
+        owner.feed(&bytes);
+    }
+
+    #[test]
+    fn a_login_with_any_byte_changed_does_no_harm(at: prop::sample::Index, value: u8) {
+        let mut bytes = login_bytes(true);
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        Owner::new().feed(&bytes);
+    }
+
+    #[test]
+    fn cuts_do_not_change_what_happens(
+        digests: bool,
+        pdus in prop::collection::vec(any_pdu(), 0..24),
+        cuts in prop::collection::vec(1usize..700, 1..20),
+    ) {
+        let mut stream = login_bytes(digests);
+        pdus.iter().for_each(|pdu| pdu.emit(digests, &mut stream));
+        let mut whole = Owner::new();
+        whole.feed(&stream);
+        let mut pieces = Owner::new();
+        let mut rest = stream.as_slice();
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, after) = rest.split_at((*cut).min(rest.len()));
+            pieces.feed(piece);
+            rest = after;
+        }
+        prop_assert_eq!(whole.record, pieces.record);
+        prop_assert_eq!(whole.sent, pieces.sent);
+    }
+
+    #[test]
+    fn mutated_streams_do_no_harm(
+        digests: bool,
+        pdus in prop::collection::vec(any_pdu(), 0..24),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        let mut stream = Vec::new();
+        pdus.iter().for_each(|pdu| pdu.emit(digests, &mut stream));
+        if !stream.is_empty() {
+            for (at, value) in changes {
+                let at = at.index(stream.len());
+                stream[at] = value;
+            }
+        }
+        let mut owner = Owner::new();
+        owner.feed(&login_bytes(digests));
+        owner.feed(&stream);
+        owner.connection.send_async(AsyncEvent::RequestLogout { seconds: 1 });
+        let deadline = owner.connection.next_deadline().unwrap_or(owner.now);
+        let _ = owner.connection.handle_timeout(deadline);
+    }
+}
+
+/// A connection moves between reactors when its login ends.
+#[test]
+fn a_connection_can_be_sent_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Connection>();
+    is_send::<Event>();
+}

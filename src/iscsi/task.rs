@@ -1,0 +1,166 @@
+//! What a connection remembers of a command, from its delivery to its status.
+
+use super::error::DataOutError;
+use super::event::TaskId;
+use super::tags::Tags;
+use super::transfer::Transfer;
+use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
+use crate::base::slots::Slots;
+
+/// What a task answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Command,
+    TaskManagement,
+}
+
+/// One task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) kind: Kind,
+    pub(super) tag: u32,
+    pub(super) lun: [u8; 8],
+    pub(super) immediate: bool,
+    /// Bytes the initiator has room for.
+    pub(super) read_length: u32,
+    /// The command both reads and writes.
+    pub(super) bidirectional: bool,
+    /// The data of the write; of no bytes if there is none.
+    pub(super) transfer: Transfer,
+    /// The window's memory.
+    pub(super) buffer: Option<Buffer>,
+    /// Data-In PDUs sent.
+    pub(super) data_sn: u32,
+    /// When Data-Out last moved.
+    pub(super) progress: Instant,
+}
+
+impl Task {
+    /// The window, when it is over.
+    pub(super) fn finish(&mut self) -> Option<(Buffer, Result<(), DataOutError>)> {
+        let result = self.transfer.finish()?;
+        self.buffer.take().map(|buffer| (buffer, result))
+    }
+}
+
+/// All tasks of a connection, in memory that is allocated once.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    slots: Slots<Task>,
+    tags: Tags,
+    commands_max: u32,
+    immediates_max: u32,
+    immediates: u32,
+}
+
+impl Tasks {
+    /// Room for so many numbered and so many immediate tasks.
+    pub(super) fn new(commands_max: u32, immediates_max: u32) -> Self {
+        let capacity = commands_max.saturating_add(immediates_max);
+        Self {
+            slots: Slots::with_capacity(capacity),
+            tags: Tags::with_capacity(capacity),
+            commands_max,
+            immediates_max,
+            immediates: 0,
+        }
+    }
+
+    /// Whether one more task finds room.
+    pub(super) fn has_room(&self, immediate: bool) -> bool {
+        if immediate {
+            self.immediates < self.immediates_max
+        } else {
+            self.free_commands() > 0
+        }
+    }
+
+    /// Numbered commands that still find room: what the window may let in.
+    pub(super) fn free_commands(&self) -> u32 {
+        let tasks = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.commands_max
+            .saturating_sub(tasks.saturating_sub(self.immediates))
+    }
+
+    /// Takes a task in, or hands it back when there is no room or its tag is in use.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the task is handed back, not an error"
+    )]
+    pub(super) fn insert(&mut self, task: Task) -> Result<TaskId, Task> {
+        if !self.has_room(task.immediate) || self.tags.find(task.tag).is_some() {
+            return Err(task);
+        }
+        let (tag, immediate) = (task.tag, task.immediate);
+        let id = TaskId(self.slots.insert(task)?);
+        self.tags.insert(tag, id);
+        self.immediates += u32::from(immediate);
+        Ok(id)
+    }
+
+    /// The task that an Initiator Task Tag names.
+    pub(super) fn find(&self, tag: u32) -> Option<TaskId> {
+        self.tags.find(tag)
+    }
+
+    pub(super) fn get(&self, id: TaskId) -> Option<&Task> {
+        self.slots.get(id.0)
+    }
+
+    pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.slots.get_mut(id.0)
+    }
+
+    /// Takes a task out; its tag is free.
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<Task> {
+        let task = self.slots.remove(id.0)?;
+        self.tags.remove(task.tag);
+        self.immediates -= u32::from(task.immediate);
+        Some(task)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Task> {
+        self.slots.iter_mut().map(|(_, task)| task)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, &Task)> {
+        self.slots.iter().map(|(key, task)| (TaskId(key), task))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Parameters;
+    use super::*;
+
+    fn task(tag: u32, immediate: bool) -> Task {
+        Task {
+            kind: Kind::Command,
+            tag,
+            lun: [0; 8],
+            immediate,
+            read_length: 0,
+            bidirectional: false,
+            transfer: Transfer::new(0, 0, false, &Parameters::default()),
+            buffer: None,
+            data_sn: 0,
+            progress: Instant::ZERO,
+        }
+    }
+
+    #[test]
+    fn immediate_and_numbered_tasks_have_room_of_their_own() {
+        let mut tasks = Tasks::new(2, 1);
+        let first = tasks.insert(task(1, false)).unwrap();
+        tasks.insert(task(2, true)).unwrap();
+        assert!(tasks.insert(task(3, true)).is_err());
+        assert!(tasks.insert(task(1, false)).is_err(), "the tag is in use");
+        assert_eq!(tasks.free_commands(), 1);
+        tasks.insert(task(3, false)).unwrap();
+        assert!(tasks.insert(task(4, false)).is_err());
+        assert_eq!(tasks.remove(first).map(|task| task.tag), Some(1));
+        assert_eq!(tasks.find(1), None);
+        assert_eq!(tasks.free_commands(), 1);
+    }
+}
