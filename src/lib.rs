@@ -58,3 +58,4 @@
 pub mod base;
 pub mod iscsi;
 pub mod reservation;
+pub mod volume;
