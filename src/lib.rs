@@ -58,4 +58,5 @@
 pub mod base;
 pub mod iscsi;
 pub mod reservation;
+pub mod scsi;
 pub mod volume;

@@ -1,0 +1,5 @@
+//! Tests over the whole room.
+
+mod arbitrary;
+mod commands;
+mod rows;
