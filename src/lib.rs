@@ -58,5 +58,6 @@
 pub mod base;
 pub mod iscsi;
 pub mod reservation;
+pub mod ring;
 pub mod scsi;
 pub mod volume;
