@@ -57,6 +57,7 @@
 
 pub mod base;
 pub mod iscsi;
+pub mod reactor;
 pub mod reservation;
 pub mod ring;
 pub mod scsi;
