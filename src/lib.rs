@@ -57,6 +57,7 @@
 
 pub mod base;
 pub mod iscsi;
+pub mod net;
 pub mod reactor;
 pub mod reservation;
 pub mod ring;

@@ -1,0 +1,65 @@
+//! Plain non-blocking system calls on sockets.
+
+use crate::base::buffer::Buffer;
+use crate::base::gather::Gather;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+
+/// Slices that one `sendmsg` takes (`UIO_MAXIOV`).
+const SLICES_MAX: usize = 1024;
+
+/// Receives what is there, up to the buffer's length; the buffer is cut to it. `None` if nothing is
+/// there yet; zero at the end of the stream, and then the buffer is left as it was.
+pub(super) fn receive(socket: impl AsFd, buffer: &mut Buffer) -> io::Result<Option<usize>> {
+    loop {
+        match recv(&socket, &mut **buffer, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Ok(Some(0)),
+            Ok((_, bytes)) => {
+                buffer.set_len(bytes);
+                return Ok(Some(bytes));
+            }
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends gather lists, and keeps the room for their slices between calls.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    slices: Vec<IoSlice<'static>>,
+}
+
+impl Sender {
+    /// Sends once what follows the first `skip` bytes. `None` if the socket takes nothing now.
+    pub(super) fn send(
+        &mut self,
+        socket: impl AsFd,
+        gather: &Gather,
+        skip: usize,
+    ) -> io::Result<Option<usize>> {
+        let mut slices: Vec<IoSlice<'_>> = std::mem::take(&mut self.slices);
+        gather.slices(skip, &mut slices);
+        let count = slices.len().min(SLICES_MAX);
+        let sent = send_slices(socket, &slices[..count]);
+        slices.clear();
+        // Collecting in place keeps the allocation; only the lifetime changes.
+        self.slices = slices.into_iter().map(|_| IoSlice::new(&[])).collect();
+        sent
+    }
+}
+
+fn send_slices(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    loop {
+        match sendmsg(&socket, slices, &mut SendAncillaryBuffer::default(), flags) {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

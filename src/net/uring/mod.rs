@@ -1,0 +1,347 @@
+//! Sockets by io_uring.
+//!
+//! Receives take their buffer from those lent to the kernel when bytes arrive, so that sockets at
+//! rest hold none. The number lent starts small, because the kernel uses them in turn and few stay
+//! in the cache, and grows when it runs out. Where the kernel takes none (before Linux 5.19), sockets
+//! are polled for readiness and received from directly.
+
+mod accepting;
+mod transfer;
+
+use super::direct::Sender;
+use super::listener::{self, LISTENERS_MAX, Listener};
+use super::receive::{ReceivePool, RecvBuffer};
+use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SocketId};
+use crate::base::clock::Instant;
+use crate::base::gather::Gather;
+use crate::base::slots::{SlotKey, Slots};
+use crate::reactor::Driver;
+use crate::ring::{FileHandle, Owner, Ring, Ticket};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+/// Completions that one poll takes in.
+const COMPLETIONS_PER_POLL: usize = 1024;
+/// Buffers lent at first.
+const LENT_MIN: usize = 8;
+/// How long until a receive that found no buffer is tried again, if nothing happens before.
+const STARVED_RETRY: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+enum Receiving {
+    No,
+    /// Wants to, once there is a buffer or room in the ring.
+    Queued,
+    /// Is tried at each poll of this `Net`.
+    Direct,
+    InFlight(Ticket),
+}
+
+#[derive(Debug)]
+enum Sending {
+    No,
+    /// Wants to, once there is room in the ring.
+    Queued {
+        gather: Gather,
+        skip: usize,
+    },
+    InFlight(Ticket),
+}
+
+#[derive(Debug)]
+struct Socket {
+    handle: FileHandle,
+    receiving: Receiving,
+    sending: Sending,
+    /// Whether the last receive left nothing behind.
+    likely_empty: bool,
+    ending: Option<Ending>,
+}
+
+#[derive(Debug)]
+struct Accepting {
+    handle: FileHandle,
+    ticket: Option<Ticket>,
+    /// Goes when the accept in flight has ended.
+    stopped: bool,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub(super) struct UringNet {
+    config: NetConfig,
+    sockets: Slots<Socket>,
+    listeners: Slots<Listener<Accepting>>,
+    pool: ReceivePool,
+    /// Buffers with the kernel, and how many there should be.
+    lent: usize,
+    lent_wanted: usize,
+    /// Sockets with something queued.
+    queue: VecDeque<SlotKey>,
+    /// Sockets to be tried at each poll.
+    direct: Vec<SlotKey>,
+    /// Events that came up between polls.
+    pending: Vec<NetEvent>,
+    sender: Sender,
+    retry_at: Option<Instant>,
+}
+
+/// The ring is there: `new` saw it.
+fn ring(driver: &mut Driver) -> &mut Ring {
+    match &mut driver.ring {
+        Some(ring) => ring,
+        None => unreachable!("a reactor keeps its ring"),
+    }
+}
+
+impl UringNet {
+    pub(super) fn new(config: NetConfig, driver: &mut Driver) -> io::Result<Self> {
+        if driver.ring.is_none() {
+            let text = "sockets by io_uring need a reactor with a ring";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let mut net = Self {
+            sockets: Slots::bounded(config.sockets_max),
+            listeners: Slots::bounded(LISTENERS_MAX),
+            pool: ReceivePool::new(config.receive_bytes)?,
+            lent: 0,
+            lent_wanted: LENT_MIN,
+            queue: VecDeque::new(),
+            direct: Vec::new(),
+            pending: Vec::new(),
+            sender: Sender::default(),
+            retry_at: None,
+            config,
+        };
+        net.lend(ring(driver));
+        Ok(net)
+    }
+
+    pub(super) const fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(super) const fn next_deadline(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    pub(super) fn recycle(&mut self, bytes: RecvBuffer) {
+        self.pool.recycle(bytes);
+    }
+
+    pub(super) fn listen(
+        &mut self,
+        driver: &mut Driver,
+        socket: TcpListener,
+        portal: u32,
+    ) -> io::Result<ListenerId> {
+        listener::prepare(&socket, &self.config.options, false)?;
+        let accepting = Accepting {
+            handle: socket.into(),
+            ticket: None,
+            stopped: false,
+        };
+        let listener = Listener::new(portal, accepting);
+        let key = self.listeners.insert(listener).map_err(|_| too_many())?;
+        self.accept(ring(driver), key, Instant::ZERO);
+        Ok(ListenerId(key))
+    }
+
+    pub(super) fn stop_listening(&mut self, driver: &mut Driver, id: ListenerId) {
+        let Some(listener) = self.listeners.get_mut(id.0) else {
+            return;
+        };
+        listener.socket.stopped = true;
+        match listener.socket.ticket {
+            Some(ticket) => ring(driver).cancel(ticket),
+            None => drop(self.listeners.remove(id.0)),
+        }
+    }
+
+    pub(super) fn adopt(&mut self, _: &mut Driver, stream: TcpStream) -> io::Result<SocketId> {
+        // The kernel would not wait on a non-blocking socket.
+        stream.set_nonblocking(false)?;
+        let socket = Socket {
+            handle: stream.into(),
+            receiving: Receiving::No,
+            sending: Sending::No,
+            likely_empty: false,
+            ending: None,
+        };
+        self.sockets
+            .insert(socket)
+            .map(SocketId)
+            .map_err(|_| too_many())
+    }
+
+    pub(super) fn detach(&mut self, _: &mut Driver, id: SocketId) -> Result<TcpStream, Busy> {
+        let socket = self.sockets.get(id.0).ok_or(Busy)?;
+        if !socket.is_quiet() || socket.ending.is_some() {
+            return Err(Busy);
+        }
+        let socket = self.sockets.remove(id.0).ok_or(Busy)?;
+        // Every operation that had a handle has ended, so this is the last one.
+        socket
+            .handle
+            .into_owned()
+            .map(TcpStream::from)
+            .map_err(|_| Busy)
+    }
+
+    pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId) {
+        let direct = self.polls_directly();
+        let Some(socket) = self.sockets.get_mut(id.0) else {
+            return;
+        };
+        if socket.ending.is_some() || !matches!(socket.receiving, Receiving::No) {
+            return;
+        }
+        if direct {
+            socket.receiving = Receiving::Direct;
+            self.direct.push(id.0);
+        } else {
+            self.start_receive(ring(driver), id.0);
+        }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        driver: &mut Driver,
+        id: SocketId,
+        gather: Gather,
+    ) -> Result<(), Gather> {
+        let direct = self.polls_directly();
+        let Some(socket) = self.sockets.get_mut(id.0) else {
+            return Err(gather);
+        };
+        if socket.ending.is_some() {
+            return Err(gather);
+        }
+        assert!(
+            matches!(socket.sending, Sending::No),
+            "one send at a time on a socket"
+        );
+        let mut skip = 0;
+        if direct {
+            // An error comes again from the ring, and is dealt with there.
+            if let Ok(Some(sent)) = self.sender.send(&socket.handle, &gather, 0) {
+                skip = sent;
+            }
+        }
+        if skip == gather.len() {
+            self.pending.push(NetEvent::Sent { id, gather });
+        } else {
+            self.start_send(ring(driver), id.0, gather, skip);
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, driver: &mut Driver, id: SocketId) {
+        self.end(ring(driver), id.0, None, true);
+    }
+
+    pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
+        for key in std::mem::take(&mut self.direct) {
+            if self.sockets.get(key).is_some_and(Socket::is_polled) {
+                self.start_receive(ring(driver), key);
+            }
+        }
+        !self.pending.is_empty() || (!self.queue.is_empty() && self.retry_at.is_none())
+    }
+
+    pub(super) fn poll(&mut self, driver: &mut Driver, now: Instant, events: &mut Vec<NetEvent>) {
+        let ring = ring(driver);
+        for _ in 0..COMPLETIONS_PER_POLL {
+            let Some(completion) = ring.completion(Owner::Net) else {
+                break;
+            };
+            self.complete(ring, completion, now);
+        }
+        self.lend(ring);
+        if self.retry_at.take_if(|at| *at <= now).is_some() {
+            self.wake_listeners(ring, now);
+        }
+        if !self.queue.is_empty() {
+            self.run_queue(ring, now);
+        }
+        if !self.direct.is_empty() {
+            self.poll_directly(ring);
+        }
+        events.append(&mut self.pending);
+    }
+
+    fn polls_directly(&self) -> bool {
+        self.sockets.len() <= self.config.direct_sockets_max as usize
+    }
+
+    /// Lets a socket go as soon as nothing of it is in flight.
+    fn end(&mut self, ring: &mut Ring, key: SlotKey, error: Option<io::Error>, abort: bool) {
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        let cut_short = Ending::note(&mut socket.ending, error, abort);
+        match socket.receiving {
+            Receiving::InFlight(ticket) => ring.cancel(ticket),
+            _ => socket.receiving = Receiving::No,
+        }
+        if cut_short {
+            match socket.sending {
+                Sending::InFlight(ticket) => ring.cancel(ticket),
+                _ => socket.sending = Sending::No,
+            }
+        }
+        self.finish(key);
+    }
+
+    fn finish(&mut self, key: SlotKey) {
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        if !socket.is_quiet() {
+            return;
+        }
+        if let Some(ending) = socket.ending.take() {
+            self.sockets.remove(key);
+            self.pending.push(NetEvent::Closed {
+                id: SocketId(key),
+                error: ending.error,
+            });
+        }
+    }
+
+    fn retry_by(&mut self, at: Instant) {
+        self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+impl Sending {
+    /// What is queued; it is no longer then.
+    fn take_queued(&mut self) -> Option<(Gather, usize)> {
+        match std::mem::replace(self, Self::No) {
+            Self::Queued { gather, skip } => Some((gather, skip)),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+impl Socket {
+    const fn is_quiet(&self) -> bool {
+        matches!(
+            (&self.receiving, &self.sending),
+            (Receiving::No, Sending::No)
+        )
+    }
+
+    const fn is_polled(&self) -> bool {
+        matches!(self.receiving, Receiving::Direct)
+    }
+}
+
+fn too_many() -> io::Error {
+    io::Error::other("as many sockets as configured are open")
+}
