@@ -55,6 +55,7 @@
 //! [`scsi::table`] for the commands, [`target`] for how they meet, [`base::limits`] for how much of
 //! everything.
 
+pub mod backend;
 pub mod base;
 pub mod iscsi;
 pub mod net;

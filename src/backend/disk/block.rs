@@ -1,0 +1,78 @@
+//! A volume on a block device of its own.
+
+use super::{Disk, Medium, access, calls, queue_attribute, use_direct_io};
+use crate::backend::open::{OpenError, Opening};
+use crate::backend::store::Properties;
+use rustix::fs::{FileType, Mode, OFlags, fstat, ioctl_blkpbszget, ioctl_blksszget};
+use rustix::io::Errno;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// Opens the device at `path` for this process alone: `O_EXCL` keeps out mounts, device mappers and
+/// whoever else asks for it exclusively.
+///
+/// # Errors
+/// What is wrong and what to do about it.
+pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc<Disk>, OpenError> {
+    let wrong_type = || OpenError::WrongType {
+        path: path.to_path_buf(),
+        expected: "block device",
+    };
+    let flags = access(opening) | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT | Errno::NXIO => OpenError::Missing {
+            path: path.to_path_buf(),
+        },
+        Errno::BUSY => OpenError::InUse {
+            path: path.to_path_buf(),
+        },
+        Errno::ISDIR => wrong_type(),
+        _ => OpenError::system(path, "open")(errno),
+    })?;
+    let stat = fstat(&file).map_err(OpenError::system(path, "look at"))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
+        return Err(wrong_type());
+    }
+    let found = calls::length_bytes(&file).map_err(OpenError::system(path, "measure"))?;
+    let expected = opening.size_bytes;
+    if found < expected {
+        return Err(OpenError::TooSmall {
+            path: path.to_path_buf(),
+            expected,
+            found,
+        });
+    }
+    let measure = |errno| OpenError::system(path, "ask for the block size of")(errno);
+    let logical_bytes = ioctl_blksszget(&file).map_err(measure)?;
+    let physical_bytes = ioctl_blkpbszget(&file)
+        .unwrap_or(logical_bytes)
+        .max(logical_bytes);
+    let direct = use_direct_io(&file, path, opening.block_bytes);
+    let attribute = |name| queue_attribute(stat.st_rdev, name);
+    // `fallocate` on a device zeroes by this command, and gives space back with it.
+    let zeroes = attribute("write_zeroes_max_bytes").is_some_and(|bytes| bytes != "0");
+    let properties = Properties {
+        // Through the page cache everything is volatile.
+        volatile_cache: direct.is_none()
+            || attribute("write_cache").as_deref() != Some("write through"),
+        thin: false,
+        can_deallocate: zeroes,
+        zeros_after_deallocate: zeroes,
+        can_write_zeros: zeroes,
+        knows_extents: false,
+        durable_writes: true,
+        always_zero: false,
+        rotational: attribute("rotational").as_deref() == Some("1"),
+        logical_block_bytes: direct.unwrap_or(1),
+        physical_block_bytes: physical_bytes,
+    };
+    Ok(Arc::new(Disk {
+        file: file.into(),
+        medium: Medium::BlockDevice,
+        size_bytes: AtomicU64::new(expected),
+        properties,
+        flush_lost: AtomicBool::new(false),
+        workers: Arc::clone(opening.workers),
+    }))
+}

@@ -1,0 +1,310 @@
+//! One reactor's way to a disk: by its ring, or by the workers.
+
+use super::Disk;
+use crate::backend::request::{BackendError, Completion, Done, Op, Request, Submitted};
+use crate::backend::store::{Channel, ChannelId, Io, Store, Waker};
+use crate::backend::workers::{Inbox, Job};
+use crate::base::clock::Instant;
+use crate::base::limits::CHANNEL_REQUESTS_MAX;
+use crate::base::slots::{SlotKey, Slots};
+use crate::ring::{self, Owner, Ring, Token};
+use crossbeam_queue::ArrayQueue;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long what found no room waits before it looks again by itself.
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Reads, writes and flushes go by the ring if there is one; what changes allocation, and everything
+/// where there is none, goes to the workers.
+pub(super) struct DiskChannel {
+    disk: Arc<Disk>,
+    id: ChannelId,
+    /// What is known of the operations with the ring besides what the ring hands back.
+    flights: Slots<Flight>,
+    /// Requests with the workers.
+    at_workers: usize,
+    inbox: Arc<Inbox>,
+    /// What found no room, in order.
+    waiting: VecDeque<Task>,
+    /// When to look for room even if nothing completes: the workers' queue may be full of other
+    /// channels' jobs, whose completions do not wake this reactor.
+    retry_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    token: u64,
+    op: Op,
+    offset: u64,
+    length: u64,
+}
+
+/// A request and how many of its bytes have been moved.
+struct Task {
+    request: Request,
+    skip: usize,
+}
+
+impl DiskChannel {
+    /// A channel starts small, as there may be thousands; it allocates nothing once it has seen its
+    /// deepest queue.
+    pub(super) fn new(disk: Arc<Disk>, id: ChannelId, waker: Waker) -> Self {
+        let completions = ArrayQueue::new(usize::from(CHANNEL_REQUESTS_MAX));
+        Self {
+            disk,
+            id,
+            flights: Slots::bounded(u32::from(CHANNEL_REQUESTS_MAX)),
+            at_workers: 0,
+            inbox: Arc::new(Inbox { completions, waker }),
+            waiting: VecDeque::new(),
+            retry_at: Instant::ZERO,
+        }
+    }
+
+    /// Gives the task to whoever carries it out, or hands it back when there is no room.
+    fn start(&mut self, task: Task, ring: Option<&mut Ring>) -> Result<(), Task> {
+        match (ring, task.request.op) {
+            (Some(ring), Op::Read | Op::Write { .. } | Op::Flush) => self.start_on_ring(task, ring),
+            _ => self.start_on_workers(task),
+        }
+    }
+
+    fn start_on_workers(&mut self, task: Task) -> Result<(), Task> {
+        if self.at_workers == self.inbox.completions.capacity() {
+            return Err(task);
+        }
+        let (disk, inbox) = (Arc::clone(&self.disk), Arc::clone(&self.inbox));
+        let job = Job {
+            disk,
+            request: task.request,
+            inbox,
+        };
+        // A worker begins at the first byte: what was moved already is moved again.
+        self.disk.workers.submit(job).map_err(|job| Task {
+            request: job.request,
+            skip: 0,
+        })?;
+        self.at_workers += 1;
+        Ok(())
+    }
+
+    fn start_on_ring(&mut self, task: Task, ring: &mut Ring) -> Result<(), Task> {
+        let Request {
+            token,
+            op,
+            offset,
+            length,
+            ..
+        } = task.request;
+        let flight = Flight {
+            token,
+            op,
+            offset,
+            length,
+        };
+        let Ok(key) = self.flights.insert(flight) else {
+            return Err(task);
+        };
+        let file = self.disk.file.clone();
+        let Task { request, skip } = task;
+        let operation = match (op, request.buffer) {
+            (Op::Read, Some(buffer)) => ring::Op::Read {
+                file,
+                offset,
+                buffer,
+                skip,
+            },
+            (Op::Write { durable }, Some(buffer)) => ring::Op::Write {
+                file,
+                offset,
+                buffer,
+                skip,
+                dsync: durable,
+            },
+            _ => ring::Op::Fsync {
+                file,
+                data_only: true,
+            },
+        };
+        let token = Token::new(Owner::Backend, token_value(self.id, key));
+        ring.submit(operation, token)
+            .map(drop)
+            .map_err(|operation| {
+                self.flights.remove(key);
+                flight.task(operation, skip)
+            })
+    }
+
+    /// What the end of a ring's operation means: the answer, or more to be done.
+    fn judge(
+        &self,
+        flight: Flight,
+        operation: ring::Op,
+        result: io::Result<u32>,
+    ) -> Result<Completion, Task> {
+        let skip = moved_before(&operation);
+        let mut task = flight.task(operation, skip);
+        let length = task
+            .request
+            .buffer
+            .as_ref()
+            .map_or(0, |buffer| buffer.len());
+        let answer = |task: Task, result| Ok(task.request.answer(result));
+        match result {
+            Err(error) if is_passing(&error) => Err(task),
+            Err(error) => {
+                let error: BackendError = match flight.op {
+                    Op::Flush => self.disk.flush_failed(error),
+                    Op::Write { durable } => self.disk.write_failed(durable, error),
+                    _ => error.into(),
+                };
+                answer(task, Err(error))
+            }
+            Ok(_) if flight.op == Op::Flush => answer(task, Ok(Done::Completed)),
+            Ok(0) if flight.op != Op::Read && length > skip => {
+                answer(task, Err(io::Error::from(io::ErrorKind::WriteZero).into()))
+            }
+            Ok(count) => {
+                task.skip = length.min(skip + count as usize);
+                if task.skip == length {
+                    return answer(task, Ok(Done::Completed));
+                }
+                if count > 0 {
+                    return Err(task);
+                }
+                // Beyond the end of the file there is nothing but zeros.
+                if let Some(buffer) = &mut task.request.buffer {
+                    buffer[skip..].fill(0);
+                }
+                answer(task, Ok(Done::Completed))
+            }
+        }
+    }
+}
+
+impl Channel for DiskChannel {
+    fn submit(&mut self, request: Request, io: &mut Io<'_>) -> Submitted {
+        let properties = self.disk.properties();
+        let mut checked = request.check(self.disk.size_bytes(), properties.logical_block_bytes);
+        if request.op == Op::Flush {
+            checked = checked.and_then(|()| self.disk.check_flush());
+        }
+        if let Err(error) = checked {
+            return Submitted::Done(request.answer(Err(error)));
+        }
+        let task = Task { request, skip: 0 };
+        // What waits goes first.
+        let started = match self.waiting.is_empty() {
+            true => self.start(task, io.ring.as_deref_mut()),
+            false => Err(task),
+        };
+        if let Err(task) = started {
+            self.waiting.push_back(task);
+            self.retry_at = io.now + RETRY_INTERVAL;
+        }
+        Submitted::Pending
+    }
+
+    fn completed(
+        &mut self,
+        completion: ring::Completion,
+        io: &mut Io<'_>,
+        out: &mut Vec<Completion>,
+    ) {
+        let ring::Completion {
+            token, result, op, ..
+        } = completion;
+        let Some(flight) = self.flights.remove(flight_key(token.value)) else {
+            tracing::error!("the ring completed an operation that this channel does not know");
+            return;
+        };
+        match self.judge(flight, op, result) {
+            Ok(completion) => out.push(completion),
+            Err(task) => {
+                if let Err(task) = self.start(task, io.ring.as_deref_mut()) {
+                    self.waiting.push_front(task);
+                    self.retry_at = io.now + RETRY_INTERVAL;
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, io: &mut Io<'_>, out: &mut Vec<Completion>) {
+        while self.at_workers > 0
+            && let Some(completion) = self.inbox.completions.pop()
+        {
+            self.at_workers -= 1;
+            out.push(completion);
+        }
+        while let Some(task) = self.waiting.pop_front() {
+            if let Err(task) = self.start(task, io.ring.as_deref_mut()) {
+                self.waiting.push_front(task);
+                self.retry_at = io.now + RETRY_INTERVAL;
+                break;
+            }
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.flights.len() + self.at_workers + self.waiting.len()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(self.retry_at)
+    }
+}
+
+impl Flight {
+    /// The request again, from the operation that the ring handed back.
+    fn task(self, operation: ring::Op, skip: usize) -> Task {
+        let Self {
+            token,
+            op,
+            offset,
+            length,
+        } = self;
+        let buffer = match operation {
+            ring::Op::Read { buffer, .. } | ring::Op::Write { buffer, .. } => Some(buffer),
+            _ => None,
+        };
+        Task {
+            request: Request {
+                token,
+                op,
+                offset,
+                length,
+                buffer,
+            },
+            skip,
+        }
+    }
+}
+
+fn moved_before(operation: &ring::Op) -> usize {
+    match operation {
+        ring::Op::Read { skip, .. } | ring::Op::Write { skip, .. } => *skip,
+        _ => 0,
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
+}
+
+/// Channel, generation and index in one word: 16, 32 and 16 bits.
+fn token_value(id: ChannelId, key: SlotKey) -> u64 {
+    let (generation, index) = (key.to_bits() >> 32, u64::from(key.index()));
+    (u64::from(id.0) << 48) | (generation << 16) | index
+}
+
+/// The slot of a [`token_value`].
+const fn flight_key(value: u64) -> SlotKey {
+    let (generation, index) = ((value >> 16) & 0xFFFF_FFFF, value & 0xFFFF);
+    SlotKey::from_bits((generation << 32) | index)
+}

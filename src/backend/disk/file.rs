@@ -1,0 +1,139 @@
+//! A volume in a sparse file.
+
+use super::{Disk, Medium, access, queue_attribute, use_direct_io};
+use crate::backend::open::{Intent, OpenError, Opening};
+use crate::backend::store::Properties;
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, ftruncate};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// Opens the file at `path`, or makes it: complete and durable before this returns.
+///
+/// # Errors
+/// What is wrong and what to do about it.
+pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc<Disk>, OpenError> {
+    let file = match opening.intent {
+        Intent::Create => create(path, opening.size_bytes)?,
+        Intent::Existing => existing(path, opening)?,
+    };
+    let stat = fstat(&file).map_err(OpenError::system(path, "look at"))?;
+    let direct = use_direct_io(&file, path, opening.block_bytes);
+    let page_bytes = u32::try_from(stat.st_blksize).unwrap_or(4096).max(4096);
+    let properties = Properties {
+        // What direct I/O has written may still be in the disk's cache, its metadata in the kernel's.
+        volatile_cache: true,
+        thin: true,
+        can_deallocate: true,
+        zeros_after_deallocate: true,
+        can_write_zeros: true,
+        knows_extents: true,
+        durable_writes: true,
+        always_zero: false,
+        rotational: queue_attribute(stat.st_dev, "rotational").as_deref() == Some("1"),
+        logical_block_bytes: direct.unwrap_or(1),
+        physical_block_bytes: page_bytes,
+    };
+    Ok(Arc::new(Disk {
+        file: file.into(),
+        medium: Medium::File,
+        size_bytes: AtomicU64::new(opening.size_bytes),
+        properties,
+        flush_lost: AtomicBool::new(false),
+        workers: Arc::clone(opening.workers),
+    }))
+}
+
+fn create(path: &Path, size_bytes: u64) -> Result<OwnedFd, OpenError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| {
+        if errno == Errno::EXIST {
+            return OpenError::Exists {
+                path: path.to_path_buf(),
+            };
+        }
+        OpenError::system(path, "create")(errno)
+    })?;
+    let made = lock(&file, path)
+        .and_then(|()| ftruncate(&file, size_bytes).map_err(OpenError::system(path, "size")))
+        .and_then(|()| fsync(&file).map_err(OpenError::system(path, "flush")))
+        .and_then(|()| flush_directory(path));
+    if let Err(error) = made {
+        // What was made a moment ago holds nothing.
+        let _ = rustix::fs::unlink(path);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+fn existing(path: &Path, opening: &Opening<'_>) -> Result<OwnedFd, OpenError> {
+    let size_bytes = opening.size_bytes;
+    let flags = access(opening) | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT => OpenError::Missing {
+            path: path.to_path_buf(),
+        },
+        Errno::ISDIR => OpenError::WrongType {
+            path: path.to_path_buf(),
+            expected: "regular file",
+        },
+        _ => OpenError::system(path, "open")(errno),
+    })?;
+    let stat = fstat(&file).map_err(OpenError::system(path, "look at"))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(OpenError::WrongType {
+            path: path.to_path_buf(),
+            expected: "regular file",
+        });
+    }
+    lock(&file, path)?;
+    // Growing makes the file longer before the catalogue learns of it, so it may be longer here.
+    let found = u64::try_from(stat.st_size).unwrap_or(0);
+    if found < size_bytes {
+        return Err(OpenError::TooSmall {
+            path: path.to_path_buf(),
+            expected: size_bytes,
+            found,
+        });
+    }
+    Ok(file)
+}
+
+/// The lock goes with the open file: other processes are kept out, and so are other volumes of this
+/// one; the kernel takes it back however the process ends.
+fn lock(file: &OwnedFd, path: &Path) -> Result<(), OpenError> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        if errno == Errno::WOULDBLOCK {
+            return OpenError::InUse {
+                path: path.to_path_buf(),
+            };
+        }
+        OpenError::system(path, "lock")(errno)
+    })
+}
+
+/// Makes the file's name durable: it stands in its directory.
+fn flush_directory(path: &Path) -> Result<(), OpenError> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = parent.unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(directory, flags, Mode::empty())
+        .and_then(fsync)
+        .map_err(OpenError::system(directory, "flush"))
+}
+
+/// Removes the file at `path`, durably.
+///
+/// # Errors
+/// When the system refuses.
+pub(in crate::backend) fn remove(path: &Path) -> Result<(), OpenError> {
+    match rustix::fs::unlink(path) {
+        Ok(()) => flush_directory(path),
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(OpenError::system(path, "remove")(errno)),
+    }
+}

@@ -1,0 +1,115 @@
+//! The store that keeps nothing: reads are zeros, writes vanish. It measures everything else.
+
+use super::request::{
+    BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
+};
+use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
+use crate::base::limits::{BUFFER_BYTES_MAX, VOLUME_BYTES_MAX};
+use crate::ring;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+/// As many zeros as a buffer holds, to be sent for [`Done::Zeros`]. Memory is spent on them only
+/// where a kernel without a zero page would.
+#[must_use]
+pub fn zeros() -> &'static [u8] {
+    static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; BUFFER_BYTES_MAX]);
+    &ZEROS
+}
+
+/// A store of which every byte is zero, whatever is written.
+#[derive(Debug)]
+pub struct NullStore {
+    size_bytes: AtomicU64,
+}
+
+impl NullStore {
+    /// `size_bytes` bytes of nothing.
+    #[must_use]
+    pub fn new(size_bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
+            size_bytes: AtomicU64::new(size_bytes),
+        })
+    }
+
+    fn answer(&self, request: &mut Request) -> Result<Done, BackendError> {
+        let bufferless_read = request.op == Op::Read && request.buffer.is_none();
+        match request.check(self.size_bytes(), 1) {
+            Err(error) if !(bufferless_read && error.kind() == ErrorKind::InvalidRequest) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        Ok(match (request.op, &mut request.buffer) {
+            (Op::Read, None) => Done::Zeros,
+            (Op::Read, Some(buffer)) => {
+                buffer.fill(0);
+                Done::Completed
+            }
+            (Op::Extents, _) if request.length > 0 => {
+                let (offset, length) = (request.offset, request.length);
+                Done::Extents(vec![Extent {
+                    offset,
+                    length,
+                    state: ExtentState::Deallocated,
+                }])
+            }
+            (Op::Extents, _) => Done::Extents(Vec::new()),
+            _ => Done::Completed,
+        })
+    }
+}
+
+impl Store for NullStore {
+    /// Nothing is kept, so nothing can be lost, flushed or not: the cache is not volatile.
+    fn properties(&self) -> Properties {
+        Properties {
+            volatile_cache: false,
+            thin: true,
+            can_deallocate: true,
+            zeros_after_deallocate: true,
+            can_write_zeros: true,
+            knows_extents: true,
+            durable_writes: true,
+            always_zero: true,
+            rotational: false,
+            logical_block_bytes: 1,
+            physical_block_bytes: 4096,
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Acquire)
+    }
+
+    fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {
+        if size_bytes < self.size_bytes() || size_bytes > VOLUME_BYTES_MAX {
+            return Err(ErrorKind::OutOfRange.into());
+        }
+        self.size_bytes.store(size_bytes, Ordering::Release);
+        Ok(())
+    }
+
+    fn channel(self: Arc<Self>, _id: ChannelId, _waker: Waker) -> Box<dyn Channel> {
+        Box::new(NullChannel { store: self })
+    }
+}
+
+struct NullChannel {
+    store: Arc<NullStore>,
+}
+
+impl Channel for NullChannel {
+    fn submit(&mut self, mut request: Request, _io: &mut Io<'_>) -> Submitted {
+        let result = self.store.answer(&mut request);
+        Submitted::Done(request.answer(result))
+    }
+
+    fn completed(&mut self, _: ring::Completion, _: &mut Io<'_>, _: &mut Vec<Completion>) {}
+
+    fn poll(&mut self, _io: &mut Io<'_>, _out: &mut Vec<Completion>) {}
+
+    fn in_flight(&self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,249 @@
+//! The store in memory: one thin mapping, shared by all reactors without a lock.
+
+mod mapping;
+mod written;
+
+use super::request::{
+    BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
+    push_extent,
+};
+use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
+use crate::base::clock::Instant;
+use crate::base::limits::VOLUME_BYTES_MAX;
+use crate::ring;
+use mapping::Mapping;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use written::{GRAIN_BYTES, Written};
+
+/// A store grows within the address space reserved for it: that many times its first size.
+const GROWTH_FACTOR: u64 = 16;
+/// Bytes that one step of a long deallocation covers, so that others get their turn.
+const STEP_BYTES: u64 = 64 << 20;
+
+/// Memory that reads as zeros until it is written. It is empty again after every start.
+#[derive(Debug)]
+pub struct RamStore {
+    mapping: Mapping,
+    written: Written,
+    size_bytes: AtomicU64,
+}
+
+impl RamStore {
+    /// An empty store of `size_bytes` bytes. Memory is taken as it is written.
+    ///
+    /// # Errors
+    /// When the system grants no address space.
+    pub fn new(size_bytes: u64) -> Result<Arc<Self>, BackendError> {
+        let roomy = size_bytes
+            .saturating_mul(GROWTH_FACTOR)
+            .min(VOLUME_BYTES_MAX)
+            .max(size_bytes);
+        // Where memory is accounted strictly there may be room for the store and not for its growth.
+        let mapping =
+            Mapping::new(position(roomy)).or_else(|_| Mapping::new(position(size_bytes)))?;
+        let written = Written::new(mapping.len());
+        Ok(Arc::new(Self {
+            mapping,
+            written,
+            size_bytes: AtomicU64::new(size_bytes),
+        }))
+    }
+
+    /// Copies bytes out. The range must be in the store.
+    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) {
+        self.mapping.read(position(offset), bytes);
+    }
+
+    /// Copies bytes in. The range must be in the store.
+    pub(super) fn write(&self, offset: u64, bytes: &[u8]) {
+        self.mapping.write(position(offset), bytes);
+        self.written.set(position(offset), bytes.len());
+    }
+
+    /// Makes the range zeros; its whole pages go back to the system.
+    fn discard(&self, offset: u64, length: u64) {
+        let (start, end) = (position(offset), position(offset + length));
+        let (first, last) = (
+            start.next_multiple_of(GRAIN_BYTES),
+            end / GRAIN_BYTES * GRAIN_BYTES,
+        );
+        if first >= last {
+            self.zero(start, end);
+            return;
+        }
+        self.zero(start, first);
+        self.zero(last, end);
+        self.mapping.discard(first, last - first);
+        self.written.clear(first, last - first);
+    }
+
+    /// Zeroes part of a page, unless it is zeros anyway.
+    fn zero(&self, start: usize, end: usize) {
+        let mut at = start;
+        while at < end {
+            let (written, stop) = self.written.run(at, end);
+            if written {
+                self.mapping.zero(at, stop - at);
+            }
+            at = stop;
+        }
+    }
+
+    fn extents(&self, offset: u64, length: u64) -> Vec<Extent> {
+        let mut extents = Vec::new();
+        let end = position(offset + length);
+        let mut at = position(offset);
+        while at < end {
+            let (written, stop) = self.written.run(at, end);
+            let state = if written {
+                ExtentState::Mapped
+            } else {
+                ExtentState::Deallocated
+            };
+            let extent = Extent {
+                offset: at as u64,
+                length: (stop - at) as u64,
+                state,
+            };
+            if !push_extent(&mut extents, extent) {
+                break;
+            }
+            at = stop;
+        }
+        extents
+    }
+}
+
+/// A byte's place in the mapping, which is as large as addresses can be.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "a usize has 64 bits, as asserted in `mapping`"
+)]
+const fn position(offset: u64) -> usize {
+    offset as usize
+}
+
+impl Store for RamStore {
+    /// A power cut takes all, flushed or not, so there is nothing that a flush could save: the cache
+    /// is not volatile in the sense of the Caching mode page, the whole medium is.
+    fn properties(&self) -> Properties {
+        Properties {
+            volatile_cache: false,
+            thin: true,
+            can_deallocate: true,
+            zeros_after_deallocate: true,
+            can_write_zeros: true,
+            knows_extents: true,
+            durable_writes: true,
+            always_zero: false,
+            rotational: false,
+            logical_block_bytes: 1,
+            physical_block_bytes: 4096,
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Acquire)
+    }
+
+    fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {
+        if size_bytes < self.size_bytes() {
+            return Err(ErrorKind::OutOfRange.into());
+        }
+        if size_bytes > self.mapping.len() as u64 {
+            return Err(ErrorKind::SpaceExhausted.into());
+        }
+        self.size_bytes.store(size_bytes, Ordering::Release);
+        Ok(())
+    }
+
+    fn channel(self: Arc<Self>, _id: ChannelId, _waker: Waker) -> Box<dyn Channel> {
+        Box::new(RamChannel {
+            store: self,
+            long: VecDeque::new(),
+        })
+    }
+}
+
+/// Everything is done at once but long deallocations, which go on a step at every poll.
+struct RamChannel {
+    store: Arc<RamStore>,
+    long: VecDeque<Request>,
+}
+
+impl RamChannel {
+    /// Does one step of a deallocation or zeroing. The request, shortened, if some is left.
+    fn step(&self, mut request: Request) -> Result<Completion, Request> {
+        let length = request.length.min(STEP_BYTES);
+        self.store.discard(request.offset, length);
+        if request.op
+            == (Op::WriteZeros {
+                may_deallocate: false,
+            })
+        {
+            self.store
+                .written
+                .set(position(request.offset), position(length));
+        }
+        request.offset += length;
+        request.length -= length;
+        if request.length == 0 {
+            Ok(request.answer(Ok(Done::Completed)))
+        } else {
+            Err(request)
+        }
+    }
+}
+
+impl Channel for RamChannel {
+    fn submit(&mut self, mut request: Request, _io: &mut Io<'_>) -> Submitted {
+        if let Err(error) = request.check(self.store.size_bytes(), 1) {
+            return Submitted::Done(request.answer(Err(error)));
+        }
+        let done = match (request.op, &mut request.buffer) {
+            (Op::Read, Some(buffer)) => {
+                self.store.read(request.offset, buffer);
+                Done::Completed
+            }
+            (Op::Write { .. }, Some(buffer)) => {
+                self.store.write(request.offset, buffer);
+                Done::Completed
+            }
+            (Op::Deallocate | Op::WriteZeros { .. }, _) => {
+                return match self.step(request) {
+                    Ok(completion) => Submitted::Done(completion),
+                    Err(rest) => {
+                        self.long.push_back(rest);
+                        Submitted::Pending
+                    }
+                };
+            }
+            (Op::Extents, _) => Done::Extents(self.store.extents(request.offset, request.length)),
+            (Op::Flush | Op::Read | Op::Write { .. }, _) => Done::Completed,
+        };
+        Submitted::Done(request.answer(Ok(done)))
+    }
+
+    fn completed(&mut self, _: ring::Completion, _: &mut Io<'_>, _: &mut Vec<Completion>) {}
+
+    fn poll(&mut self, _io: &mut Io<'_>, out: &mut Vec<Completion>) {
+        let Some(request) = self.long.pop_front() else {
+            return;
+        };
+        match self.step(request) {
+            Ok(completion) => out.push(completion),
+            Err(rest) => self.long.push_back(rest),
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.long.len()
+    }
+
+    /// At once, if there is another step to do.
+    fn next_deadline(&self) -> Option<Instant> {
+        (!self.long.is_empty()).then_some(Instant::ZERO)
+    }
+}

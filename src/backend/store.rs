@@ -1,0 +1,110 @@
+//! What every store offers.
+
+use super::request::{BackendError, Completion, Request, Submitted};
+use crate::base::buffer::Pool;
+use crate::base::clock::Instant;
+use crate::ring::{self, Ring};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// Names a channel among all of its reactor, so that completions of the reactor's ring find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChannelId(pub u16);
+
+/// The channel that a completion of [`ring::Owner::Backend`] belongs to: whoever drains the ring
+/// hands it to that channel's [`Channel::completed`].
+#[must_use]
+pub const fn channel_of(token: ring::Token) -> ChannelId {
+    let [high, low, ..] = token.value.to_be_bytes();
+    ChannelId(u16::from_be_bytes([high, low]))
+}
+
+/// Called from any thread when a channel has something to be polled for: wakes its reactor. It must
+/// reach a reactor that polled its channels before and announces only now that it sleeps, so it is
+/// [`Doorbell::wake`](crate::base::doorbell::Doorbell::wake); `ring` will do only for a reactor that
+/// polls its channels once more after `arm`.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// One volume's bytes.
+pub trait Store: Send + Sync + Debug {
+    /// What the store is like; it does not change while it is open.
+    fn properties(&self) -> Properties;
+
+    /// Bytes that can be read and written.
+    fn size_bytes(&self) -> u64;
+
+    /// Makes the store larger; the new part reads as zeros. Blocks, so it is not for a reactor.
+    ///
+    /// # Errors
+    /// When the store cannot be that large, or would shrink.
+    fn grow(&self, size_bytes: u64) -> Result<(), BackendError>;
+
+    /// A way in for the reactor of the calling thread. `id` must be unique among the channels that
+    /// are open on that reactor.
+    fn channel(self: Arc<Self>, id: ChannelId, waker: Waker) -> Box<dyn Channel>;
+}
+
+/// What a request may use of its reactor.
+pub struct Io<'a> {
+    /// The reactor's ring, if it has one. A channel sees always one or never.
+    pub ring: Option<&'a mut Ring>,
+    /// The reactor's buffers.
+    pub pool: &'a mut Pool,
+    /// Now.
+    pub now: Instant,
+}
+
+/// One reactor's way into a store. It is dropped only when nothing is in flight.
+pub trait Channel {
+    /// Starts a request. A channel never refuses one: what finds no room waits inside for
+    /// [`Channel::poll`]. The caller bounds how many it has in flight.
+    fn submit(&mut self, request: Request, io: &mut Io<'_>) -> Submitted;
+
+    /// Takes a completion of the ring that [`channel_of`] says is this channel's.
+    fn completed(
+        &mut self,
+        completion: ring::Completion,
+        io: &mut Io<'_>,
+        out: &mut Vec<Completion>,
+    );
+
+    /// Appends to `out` what completed otherwise, and starts what waited. To be called every tick
+    /// in which [`Channel::in_flight`] is not zero.
+    fn poll(&mut self, io: &mut Io<'_>, out: &mut Vec<Completion>);
+
+    /// Requests whose completion is still to come.
+    fn in_flight(&self) -> usize;
+
+    /// When [`Channel::poll`] wants to be called even if nothing wakes the reactor before.
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// What a store is like, as far as an initiator or its caller must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Properties {
+    /// A completed write that is neither durable nor flushed can be lost by a power cut while
+    /// flushed ones survive it. False for memory, which loses all alike: no flush would help.
+    pub volatile_cache: bool,
+    /// Space is allocated as it is written.
+    pub thin: bool,
+    /// [`Op::Deallocate`](super::Op::Deallocate) gives space back.
+    pub can_deallocate: bool,
+    /// What was deallocated reads as zeros.
+    pub zeros_after_deallocate: bool,
+    /// [`Op::WriteZeros`](super::Op::WriteZeros) is likely to be supported, and cheaper than writing.
+    pub can_write_zeros: bool,
+    /// [`Op::Extents`](super::Op::Extents) tells real extents; otherwise all is reported as mapped.
+    pub knows_extents: bool,
+    /// Durable writes are done as such, by forced unit access or a flush of their own.
+    pub durable_writes: bool,
+    /// Every read yields zeros and needs no buffer: see [`Done::Zeros`](super::Done::Zeros).
+    pub always_zero: bool,
+    /// The medium has heads to move.
+    pub rotational: bool,
+    /// Reads and writes begin and end at multiples of that many bytes.
+    pub logical_block_bytes: u32,
+    /// Writes that begin and end at multiples of that many bytes need no read-modify-write.
+    pub physical_block_bytes: u32,
+}

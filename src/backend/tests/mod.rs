@@ -1,0 +1,6 @@
+//! What judges the stores.
+
+mod disks;
+mod driver;
+mod model;
+mod wrappers;
