@@ -63,4 +63,5 @@ pub mod reactor;
 pub mod reservation;
 pub mod ring;
 pub mod scsi;
+pub mod target;
 pub mod volume;

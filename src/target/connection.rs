@@ -9,6 +9,7 @@
 //! until then its nexus keeps its index.
 
 use super::copies::CopyDesk;
+use super::directory::Redirect;
 use super::local::AbortSelect;
 use super::message::Message;
 use super::session::Session;
@@ -24,6 +25,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// One connection of this reactor.
 pub(crate) struct Conn {
@@ -33,6 +35,8 @@ pub(crate) struct Conn {
     /// The address that the initiator reached.
     pub(crate) local: SocketAddr,
     pub(crate) portal_tag: u16,
+    /// Where its login is to be sent, if it came in by a portal that does so.
+    pub(crate) redirect: Option<Arc<Redirect>>,
     pub(crate) phase: Phase,
     /// Received and not yet parsed.
     pub(crate) input: Option<Input>,
@@ -269,6 +273,7 @@ impl Conn {
             peer,
             local,
             portal_tag,
+            redirect: None,
             phase: Phase::Login,
             input: None,
             receiving: false,

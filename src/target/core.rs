@@ -3,7 +3,7 @@
 //! A tick takes what has arrived (messages, bytes, completions), runs procedures for as long as
 //! any can go on, and sends what there is to send: all replies of a connection leave in one go.
 
-use super::connection::{Conn, Phase, Quiet, Work};
+use super::connection::{Conn, Phase, Work};
 use super::home::Home;
 use super::local::{Local, MediumDone, Request};
 use super::message::{Message, Origin, PieceDone, Reply};
@@ -300,13 +300,6 @@ impl Core {
                 answer,
             } => {
                 self.finish_procedure(connection, task, answer, turn);
-            }
-            Request::Abort {
-                connection,
-                select,
-                reply,
-            } => {
-                self.abort_tasks(connection, select, None, Quiet::Procedure(reply), turn);
             }
             Request::Run(work) => work(self, turn),
         }

@@ -23,6 +23,17 @@ pub(crate) struct PortalRecord {
     pub(crate) tag: u16,
     /// What discovery gives out instead of the address a connection came in on.
     pub(crate) advertise: Option<String>,
+    /// Where logins are sent instead.
+    pub(crate) redirect: Option<Arc<Redirect>>,
+}
+
+/// Where a portal sends every login but those of discovery sessions (RFC 7143 section 6.3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// TargetAddress without a portal group tag: `ADDR:PORT` or `NAME:PORT` (section 13.8).
+    pub address: String,
+    /// Whether the target has moved for good: the initiator may then forget the old address.
+    pub permanent: bool,
 }
 
 impl Directory {

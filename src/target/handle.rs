@@ -4,7 +4,7 @@
 //! done what was asked or a time limit has passed.
 
 use super::core::{Core, Turn};
-use super::directory::{Directory, PortalRecord};
+use super::directory::{Directory, PortalRecord, Redirect};
 use super::failure::Failure;
 use super::home::Home;
 use super::local::Local;
@@ -340,7 +340,7 @@ impl Target {
         Ok(())
     }
 
-    /// Accepts connections on a portal from now on.
+    /// Accepts connections on a portal from now on; with `redirect`, only to send logins elsewhere.
     ///
     /// # Errors
     /// When the reactor can't take the listener.
@@ -349,6 +349,7 @@ impl Target {
         listener: TcpListener,
         tag: u16,
         advertise: Option<String>,
+        redirect: Option<Redirect>,
     ) -> Result<(), TargetError> {
         let mut control = self.control();
         let address = listener.local_addr().map_err(TargetError::Portal)?;
@@ -356,6 +357,7 @@ impl Target {
             address,
             tag,
             advertise,
+            redirect: redirect.map(Arc::new),
         });
         self.publish(&control);
         let ports = unit::ports(&control.portals);

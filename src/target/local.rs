@@ -68,12 +68,6 @@ pub(crate) enum Request {
         delay: Duration,
         reply: oneshot::Sender<()>,
     },
-    /// Aborts tasks of a connection; answered when they are quiet.
-    Abort {
-        connection: SlotKey,
-        select: AbortSelect,
-        reply: oneshot::Sender<()>,
-    },
     /// Work that borrows the reactor itself; for what happens once in a while.
     Run(CoreWork),
 }
@@ -308,17 +302,6 @@ impl Local {
     pub(crate) async fn sleep(&self, delay: Duration) {
         let (reply, receiver) = oneshot::channel();
         self.post(Request::Sleep { delay, reply });
-        let _ = receiver.await;
-    }
-
-    /// Aborts tasks of a connection and waits until they are quiet.
-    pub(crate) async fn abort(&self, connection: SlotKey, select: AbortSelect) {
-        let (reply, receiver) = oneshot::channel();
-        self.post(Request::Abort {
-            connection,
-            select,
-            reply,
-        });
         let _ = receiver.await;
     }
 }

@@ -2,6 +2,7 @@
 
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
+use super::directory::Redirect;
 use super::home::{Home, Seat};
 use super::local::Local;
 use super::message::{Announce, Call, SessionNexus};
@@ -25,6 +26,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// An initiator that may log in is to do so.
+enum Welcome {
+    /// On this connection.
+    Here(Identity),
+    /// At another portal, to which it has to prove who it is.
+    Elsewhere(Arc<Redirect>),
+}
+
 impl Core {
     /// A connection has come in.
     pub(crate) fn accepted(
@@ -43,7 +52,7 @@ impl Core {
             return;
         }
         let local = stream.local_addr().unwrap_or(portal.address);
-        let tag = portal.tag;
+        let (tag, redirect) = (portal.tag, portal.redirect.clone());
         let socket = match self.net.adopt(turn.tick.driver, stream) {
             Ok(socket) => socket,
             Err(error) => {
@@ -58,6 +67,7 @@ impl Core {
         let engine = iscsi::Connection::new(portal, Arc::clone(&self.shared.settings), turn.now());
         let mut conn = Conn::new(socket, engine, peer, local, tag);
         conn.in_login = true;
+        conn.redirect = redirect;
         match self.connections.insert(conn) {
             Ok(key) => {
                 self.in_login += 1;
@@ -98,14 +108,14 @@ impl Core {
                 "the target is shutting down",
             ))
         } else if identity.session_type == SessionType::Discovery {
-            Ok(Identity {
+            Ok(Welcome::Here(Identity {
                 target_portal_group_tag: conn.portal_tag,
                 target_alias: None,
                 auth: AuthPolicy::None,
                 require_header_digest: false,
                 require_data_digest: false,
                 offer: Offer::default(),
-            })
+            }))
         } else {
             let name = identity
                 .target_name
@@ -120,19 +130,33 @@ impl Core {
                 )),
                 Some(volume) => match volume.access.admit(conn.peer.ip(), identity) {
                     Err((status, why)) => Err(refused(status, &why)),
-                    Ok(()) => Ok(Identity {
-                        target_portal_group_tag: conn.portal_tag,
-                        target_alias: Some(volume.alias.clone()),
-                        auth: volume.access.auth.clone(),
-                        require_header_digest: volume.access.require_digests,
-                        require_data_digest: volume.access.require_digests,
-                        offer: Offer::default(),
+                    Ok(()) => Ok(match conn.redirect.clone() {
+                        Some(redirect) => Welcome::Elsewhere(redirect),
+                        None => Welcome::Here(Identity {
+                            target_portal_group_tag: conn.portal_tag,
+                            target_alias: Some(volume.alias.clone()),
+                            auth: volume.access.auth.clone(),
+                            require_header_digest: volume.access.require_digests,
+                            require_data_digest: volume.access.require_digests,
+                            offer: Offer::default(),
+                        }),
                     }),
                 },
             }
         };
         match answer {
-            Ok(identity) => conn.iscsi.identify(identity),
+            Ok(Welcome::Here(identity)) => conn.iscsi.identify(identity),
+            Ok(Welcome::Elsewhere(redirect)) => {
+                let Redirect { address, permanent } = &*redirect;
+                tracing::info!(
+                    peer = %conn.peer,
+                    initiator = identity.initiator_name,
+                    address,
+                    permanent,
+                    "login redirected"
+                );
+                conn.iscsi.redirect_login(address, *permanent);
+            }
             Err(status) => conn.iscsi.refuse_login(status),
         }
         self.mark_dirty(key);

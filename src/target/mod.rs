@@ -55,6 +55,7 @@ mod traffic;
 mod unit;
 mod volume;
 
+pub use directory::Redirect;
 pub use handle::{SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
 pub use shards::{ShardMap, ShardPlacement};
 pub use shared::{ConnectionPlacement, ReservationStore, StoreFailed};

@@ -4,12 +4,14 @@
 //! set touches is all on one connection. Resets touch every nexus and go through the home. A
 //! response leaves only after the affected commands are quiet.
 
+use super::connection::Quiet;
 use super::core::{Core, Turn};
 use super::local::{AbortSelect, Local};
 use super::message::{Announce, Call};
 use crate::base::slots::SlotKey;
 use crate::iscsi::{Referenced, TaskFunction, TaskId, TaskManagement, TaskManagementResponse};
 use crate::scsi::LunKind;
+use futures_channel::oneshot;
 
 impl Core {
     /// A task management request has arrived.
@@ -46,7 +48,23 @@ impl Core {
             task: request.task,
         };
         conn.outstanding += 1;
-        self.local.spawn(scope.run(function, request.referenced));
+        // What is to be aborted is marked before anything else runs: a command that ended in between
+        // would be answered, and then be reported as aborted.
+        let (quiet, is_quiet) = oneshot::channel();
+        let select = match (function, request.referenced) {
+            (TaskFunction::AbortTask, Referenced::Task(task)) => Some(AbortSelect::Task(task)),
+            (
+                TaskFunction::LogicalUnitReset
+                | TaskFunction::TargetWarmReset
+                | TaskFunction::TargetColdReset,
+                _,
+            ) => None,
+            _ => Some(AbortSelect::AllBut(None)),
+        };
+        if let Some(select) = select {
+            self.abort_tasks(key, select, None, Quiet::Procedure(quiet), turn);
+        }
+        self.local.spawn(scope.run(function, is_quiet));
     }
 
     /// The response of a function that nothing has to be waited for.
@@ -146,8 +164,8 @@ struct Scope {
 }
 
 impl Scope {
-    async fn run(self, function: TaskFunction, referenced: Referenced) {
-        let response = match self.carry_out(function, referenced).await {
+    async fn run(self, function: TaskFunction, is_quiet: oneshot::Receiver<()>) {
+        let response = match self.carry_out(function, is_quiet).await {
             true => TaskManagementResponse::Complete,
             false => TaskManagementResponse::Rejected,
         };
@@ -163,24 +181,11 @@ impl Scope {
         }
     }
 
-    async fn carry_out(&self, function: TaskFunction, referenced: Referenced) -> bool {
-        match (function, referenced) {
-            (TaskFunction::AbortTask, Referenced::Task(task)) => {
-                self.local
-                    .abort(self.connection, AbortSelect::Task(task))
-                    .await;
-                true
-            }
-            (TaskFunction::LogicalUnitReset, _) => self.reset(false).await,
-            (TaskFunction::TargetWarmReset | TaskFunction::TargetColdReset, _) => {
-                self.reset(true).await
-            }
-            _ => {
-                self.local
-                    .abort(self.connection, AbortSelect::AllBut(None))
-                    .await;
-                true
-            }
+    async fn carry_out(&self, function: TaskFunction, is_quiet: oneshot::Receiver<()>) -> bool {
+        match function {
+            TaskFunction::LogicalUnitReset => self.reset(false).await,
+            TaskFunction::TargetWarmReset | TaskFunction::TargetColdReset => self.reset(true).await,
+            _ => is_quiet.await.is_ok(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::core::{Core, Turn};
 use super::local::AbortSelect;
 use super::message::Reply;
 use crate::base::slots::SlotKey;
-use crate::iscsi::{CloseReason, Event};
+use crate::iscsi::{CloseReason, Event, LoginStatus};
 use crate::net::RecvBuffer;
 use crate::scsi::Failure;
 use std::io;
@@ -460,6 +460,10 @@ impl Conn {
         let peer = self.peer;
         match reason {
             CloseReason::LoggedOut => tracing::info!(%peer, initiator, "session logged out"),
+            // Said already, with where it goes.
+            CloseReason::LoginRefused(
+                LoginStatus::MovedTemporarily | LoginStatus::MovedPermanently,
+            ) => {}
             _ => tracing::warn!(%peer, initiator, "connection ends: {reason}{cause}"),
         }
     }
