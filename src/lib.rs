@@ -57,8 +57,10 @@
 
 pub mod backend;
 pub mod base;
+pub mod control;
 pub mod iscsi;
 pub mod net;
+pub mod profile;
 pub mod reactor;
 pub mod reservation;
 pub mod ring;

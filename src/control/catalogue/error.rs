@@ -1,0 +1,138 @@
+//! Why the catalogue can't be used.
+
+use std::path::{Path, PathBuf};
+
+use redb::DatabaseError;
+
+use crate::volume;
+
+/// Why the catalogue can't be used, in words for whoever started the server.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// Another process has the data directory.
+    #[error(
+        "the data directory {} is in use by {}; stop that server or choose another with --data",
+        directory.display(), holder_name(*holder)
+    )]
+    InUse {
+        /// The data directory.
+        directory: PathBuf,
+        /// The process, if it left its number.
+        holder: Option<u32>,
+    },
+    /// What the file holds is not what was written.
+    #[error(
+        "the catalogue {} is damaged ({message}); restore it from a backup, or move it away to \
+         begin with an empty one (volumes' files stay as they are)",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A newer or unknown program wrote it.
+    #[error(
+        "the catalogue {} has version {found}, this program knows {known}; use the program that \
+         wrote it",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+        /// The version of this program.
+        known: &'static str,
+    },
+    /// It belongs to another SAN.
+    #[error(
+        "the catalogue {} is that of SAN {found}, the configuration says {configured}; set \
+         san.name = \"{found}\", or choose another directory with --data",
+        path.display()
+    )]
+    OtherSan {
+        /// The file.
+        path: PathBuf,
+        /// Its SAN.
+        found: String,
+        /// The SAN of the configuration.
+        configured: String,
+    },
+    /// The model does not allow it.
+    #[error("{}{}", .0, source_of(.0))]
+    Refused(#[from] volume::CatalogueError),
+    /// The file system or the store failed.
+    #[error("{}: {message}", path.display())]
+    Failed {
+        /// The file or directory.
+        path: PathBuf,
+        /// What failed.
+        message: String,
+    },
+}
+
+/// What lies behind an error whose own text does not repeat it.
+fn source_of(error: &volume::CatalogueError) -> String {
+    std::error::Error::source(error)
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default()
+}
+
+fn holder_name(holder: Option<u32>) -> String {
+    holder.map_or_else(
+        || "another process".to_owned(),
+        |pid| format!("process {pid}"),
+    )
+}
+
+impl CatalogueError {
+    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+        Self::Failed {
+            path: path.to_owned(),
+            message: error.to_string(),
+        }
+    }
+
+    /// Of opening or creating the store.
+    pub(super) fn database(path: &Path, error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::InUse {
+                directory: path.parent().unwrap_or(path).to_owned(),
+                holder: None,
+            },
+            DatabaseError::RepairAborted | DatabaseError::UpgradeRequired(_) => Self::Corrupt {
+                path: path.to_owned(),
+                message: error.to_string(),
+            },
+            other => Self::of_redb(path, &other.into()),
+        }
+    }
+
+    /// Of anything the store does.
+    pub(super) fn of_redb(path: &Path, error: &redb::Error) -> Self {
+        let message = error.to_string();
+        let damaged = match error {
+            redb::Error::Corrupted(_)
+            | redb::Error::TableDoesNotExist(_)
+            | redb::Error::TableTypeMismatch { .. } => true,
+            redb::Error::Io(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ),
+            _ => false,
+        };
+        if damaged {
+            Self::Corrupt {
+                path: path.to_owned(),
+                message,
+            }
+        } else {
+            Self::Failed {
+                path: path.to_owned(),
+                message,
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What must survive a restart: groups, volumes, and reservation records.
+//!
+//! The pure model of [`crate::volume`] says what may be; here it is made durable: one redb file in
+//! the data directory, a row for each group and volume, under a lock that names its holder. A
+//! change is durable when the call returns, and has happened whole or not at all. Readers take the
+//! model as it was after the last change; nothing here ever holds a volume's data.
+
+mod directory;
+mod error;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+use std::sync::Mutex;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+pub use directory::DataDirectory;
+pub use error::CatalogueError;
+
+use self::table::Table;
+use super::access::AccessBook;
+use crate::backend::BackendSpec;
+use crate::target::{ReservationStore, StoreFailed};
+use crate::volume::{
+    self, CommonSettings, GroupName, NamingAuthority, NewVolume, SanName, VolumeId, VolumeName,
+    VolumeSettings,
+};
+
+/// A volume, with what stores its blocks. A relative path begins at the data directory.
+pub type Volume = volume::Volume<BackendSpec>;
+/// All groups and volumes.
+pub type Model = volume::Catalogue<BackendSpec>;
+
+/// What the configuration says of everything in the catalogue. It is not kept: it holds as it is
+/// at each start.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The SAN; the same at every start.
+    pub san: SanName,
+    /// Who names the targets of volumes yet to be made.
+    pub authority: NamingAuthority,
+    /// What volumes have in common.
+    pub settings: CommonSettings,
+    /// Who may log in.
+    pub access: AccessBook,
+}
+
+/// The row of a volume.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    /// Whether its store has been made. Where it has not, the server stopped in the middle of
+    /// making the volume, and nobody was told that it exists.
+    made: bool,
+    volume: Volume,
+}
+
+/// The open catalogue. Changes take turns.
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+pub struct Catalogue {
+    table: Table,
+    policy: Policy,
+    model: Mutex<Arc<Model>>,
+    /// Held as long as the table is open.
+    directory: DataDirectory,
+}
+
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+impl Catalogue {
+    /// Opens the catalogue of a data directory, and makes it on the first start. The second part
+    /// are volumes that were never finished; they are not in the model.
+    ///
+    /// # Errors
+    /// See [`CatalogueError`].
+    pub fn open(
+        directory: DataDirectory,
+        policy: Policy,
+    ) -> Result<(Self, Vec<Volume>), CatalogueError> {
+        let table = Table::open(&directory)?;
+        table.check_san(&policy.san)?;
+        let mut model = Model::new(policy.authority.clone());
+        model.create_san(policy.san.clone())?;
+        for name in policy.access.groups.keys() {
+            table.put_group(name)?;
+        }
+        for name in table.groups::<GroupName>()? {
+            let group = policy.access.model_of(&name);
+            model.create_group(&policy.san, name, group)?;
+        }
+        let mut unfinished = Vec::new();
+        for Row { made, volume } in table.volumes::<Row>()? {
+            if made {
+                model.restore_volume(volume)?;
+            } else {
+                unfinished.push(volume);
+            }
+        }
+        let model = Mutex::new(Arc::new(model));
+        Ok((
+            Self {
+                table,
+                policy,
+                model,
+                directory,
+            },
+            unfinished,
+        ))
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// All groups and volumes as they are now.
+    #[must_use]
+    pub fn model(&self) -> Arc<Model> {
+        self.lock().clone()
+    }
+
+    /// What the configuration says.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The volume of that name.
+    #[must_use]
+    pub fn volume(&self, name: &VolumeName) -> Option<Volume> {
+        self.model().volume_named(&self.policy.san, name).cloned()
+    }
+
+    /// Whether the first start is over.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn is_founded(&self) -> Result<bool, CatalogueError> {
+        self.table.is_founded()
+    }
+
+    /// Notes that the first start is over.
+    ///
+    /// # Errors
+    /// The store failed; the next start is then a first one again.
+    pub fn set_founded(&self) -> Result<(), CatalogueError> {
+        self.table.set_founded()
+    }
+
+    /// Begins to make a volume, in a group that is made where it does not exist. Nobody sees it
+    /// before [`Catalogue::finish_volume`]; a restart in between takes it away.
+    ///
+    /// # Errors
+    /// It can't be, or the store failed; nothing has changed.
+    pub fn begin_volume(
+        &self,
+        name: VolumeName,
+        group: &GroupName,
+        size_bytes: u64,
+        settings: VolumeSettings,
+        backend: impl FnOnce(VolumeId) -> BackendSpec,
+    ) -> Result<Volume, CatalogueError> {
+        let present = self.lock();
+        let mut model = Model::clone(&present);
+        self.make_group_in(&mut model, group)?;
+        let id = VolumeId::from(uuid::Uuid::new_v4());
+        let new = NewVolume {
+            id,
+            name,
+            size_bytes,
+            settings,
+            access: volume::AccessOverrides::default(),
+            backend: backend(id),
+        };
+        let volume = model.create_volume(&self.policy.san, group, new)?.clone();
+        self.put_volume(&volume, false)?;
+        Ok(volume)
+    }
+
+    /// Finishes what [`Catalogue::begin_volume`] began.
+    ///
+    /// # Errors
+    /// The store failed; the volume is still unfinished.
+    pub fn finish_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        self.make_group_in(&mut model, &volume.group)?;
+        model.restore_volume(volume.clone())?;
+        self.put_volume(volume, true)?;
+        *present = Arc::new(model);
+        Ok(())
+    }
+
+    /// Removes a volume, finished or not, and its reservation record.
+    ///
+    /// # Errors
+    /// It can't be removed, or the store failed; nothing has changed.
+    pub fn remove_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        if model.volume(volume.id).is_ok() {
+            model.delete_volume(volume.id)?;
+        }
+        self.table
+            .remove_volume(volume.name.as_str(), key(volume.id))?;
+        *present = Arc::new(model);
+        Ok(())
+    }
+
+    /// Whether a volume may have that size.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn check_resize(&self, volume: &Volume, size_bytes: u64) -> Result<(), CatalogueError> {
+        let mut model = Model::clone(&self.lock());
+        model.resize_volume(volume.id, size_bytes)?;
+        Ok(())
+    }
+
+    /// Notes that a volume has grown.
+    ///
+    /// # Errors
+    /// It may not have that size, or the store failed; nothing has changed.
+    pub fn resize_volume(
+        &self,
+        volume: &Volume,
+        size_bytes: u64,
+    ) -> Result<Volume, CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        model.resize_volume(volume.id, size_bytes)?;
+        let grown = model.volume(volume.id)?.clone();
+        self.put_volume(&grown, true)?;
+        *present = Arc::new(model);
+        Ok(grown)
+    }
+
+    /// Makes a group.
+    ///
+    /// # Errors
+    /// It exists, there are too many, or the store failed; nothing has changed.
+    pub fn create_group(&self, name: &GroupName) -> Result<(), CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        let group = self.policy.access.model_of(name);
+        model.create_group(&self.policy.san, name.clone(), group)?;
+        self.table.put_group(name)?;
+        *present = Arc::new(model);
+        Ok(())
+    }
+
+    /// Removes an empty group.
+    ///
+    /// # Errors
+    /// There is none, it holds volumes, or the store failed; nothing has changed.
+    pub fn delete_group(&self, name: &GroupName) -> Result<(), CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        model.delete_group(&self.policy.san, name)?;
+        self.table.remove_group(name.as_str())?;
+        *present = Arc::new(model);
+        Ok(())
+    }
+
+    /// The reservation record of a volume that was last saved, if any.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn reservation(&self, volume: VolumeId) -> Result<Option<Vec<u8>>, CatalogueError> {
+        self.table.reservation(key(volume))
+    }
+
+    fn make_group_in(&self, model: &mut Model, name: &GroupName) -> Result<(), CatalogueError> {
+        if model.group(&self.policy.san, name).is_err() {
+            let group = self.policy.access.model_of(name);
+            model.create_group(&self.policy.san, name.clone(), group)?;
+        }
+        Ok(())
+    }
+
+    fn put_volume(&self, volume: &Volume, made: bool) -> Result<(), CatalogueError> {
+        let row = Row {
+            made,
+            volume: volume.clone(),
+        };
+        self.table
+            .put_volume(volume.name.as_str(), &row, &volume.group)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Model>> {
+        // The model is replaced whole, so a panic can't leave it half changed.
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReservationStore for Catalogue {
+    fn save(&self, volume: VolumeId, record: &[u8]) -> Result<(), StoreFailed> {
+        let saved = self.table.put_reservation(key(volume), record);
+        saved.map_err(|error| StoreFailed(error.to_string()))
+    }
+}
+
+fn key(volume: VolumeId) -> u128 {
+    volume.uuid().as_u128()
+}
+
+/// Where a volume's own file is: a place that nobody but this program chose.
+#[must_use]
+pub fn own_file(id: VolumeId) -> PathBuf {
+    Path::new("volumes").join(format!("{id}.img"))
+}
+
+/// Whether a volume's file is at [`own_file`].
+#[must_use]
+pub fn has_own_file(volume: &Volume) -> bool {
+    let store = volume.backend.innermost();
+    matches!(store, BackendSpec::File { path } if *path == own_file(volume.id))
+}

@@ -1,0 +1,199 @@
+//! What the control plane asks of the data path, and the data path of it.
+//!
+//! Control knows volumes by name and keeps them over restarts; the data path knows them by id and
+//! serves them. These traits are the whole seam: a fake behind [`DataPlane`] tests everything here.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Store;
+use crate::base::tuning::Tuning;
+use crate::target::{Access, Redirect, ReservationStore, SessionInfo};
+use crate::volume::VolumeId;
+
+/// The running data path. Every call may come from any thread off the reactors, and blocks until
+/// the reactors have done it or a time limit has passed.
+pub trait DataPlane: Send + Sync {
+    /// Begins to serve a volume.
+    ///
+    /// # Errors
+    /// [`PlaneError::Exists`] where the id or the name is served already.
+    fn attach_volume(&self, volume: VolumeConfig) -> Result<(), PlaneError>;
+
+    /// Ceases to serve a volume and lets go of its store. With `force`, its sessions are dropped
+    /// first.
+    ///
+    /// # Errors
+    /// [`PlaneError::InUse`] while sessions exist, unless `force`.
+    fn detach_volume(&self, id: VolumeId, force: bool) -> Result<(), PlaneError>;
+
+    /// Tells initiators that a volume, whose store has grown, is larger: CAPACITY DATA HAS CHANGED
+    /// on every nexus (SBC-4 section 4.10).
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn grow_volume(&self, id: VolumeId, size_bytes: u64) -> Result<(), PlaneError>;
+
+    /// Accepts connections on a portal from now on.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn open_portal(&self, portal: PortalSocket) -> Result<(), PlaneError>;
+
+    /// Every session that is logged in.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn sessions(&self) -> Result<Vec<SessionInfo>, PlaneError>;
+
+    /// A volume's registrations and reservation.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn reservation(&self, id: VolumeId) -> Result<ReservationInfo, PlaneError>;
+
+    /// Refuses logins, asks every session to log out (RFC 7143 section 11.9), waits for them up to
+    /// `timeout` and flushes every volume. Returns the number of sessions that had to be dropped.
+    fn drain(&self, timeout: Duration) -> usize;
+
+    /// Stops the reactors and waits for their threads. Whatever is still connected is dropped.
+    fn stop(&self);
+}
+
+/// Starts the data path. `main` hands the real one to the command line; tests hand a fake.
+pub trait Launch {
+    /// Starts reactors; no volume and no portal yet.
+    ///
+    /// # Errors
+    /// [`PlaneError::Start`] where the machine can't run what the plan asks for.
+    fn launch(&self, plan: LaunchPlan) -> Result<Arc<dyn DataPlane>, PlaneError>;
+}
+
+/// What the data path needs to start.
+pub struct LaunchPlan {
+    /// The core of each reactor; one reactor per entry. Empty: `reactors` many, not pinned.
+    pub cores: Vec<usize>,
+    /// How many reactors.
+    pub reactors: usize,
+    /// The knobs of the profile, with overrides.
+    pub tuning: Tuning,
+    /// A connection that has not logged in by then is dropped.
+    pub login_timeout: Duration,
+    /// An initiator silent for that long is asked with a NOP-In.
+    pub nop_interval: Duration,
+    /// Where durable reservation records go.
+    pub reservations: Arc<dyn ReservationStore>,
+}
+
+/// A bound and listening portal.
+#[derive(Debug)]
+pub struct PortalSocket {
+    /// The socket; already listening, so that early connections wait in its backlog.
+    pub listener: TcpListener,
+    /// TargetPortalGroupTag (RFC 7143 section 13.9).
+    pub tag: u16,
+    /// The `ADDR:PORT` that SendTargets gives out for it; `None`: where the connection came in.
+    pub advertise: Option<String>,
+    /// Where it sends logins instead of serving them; discovery it serves.
+    pub redirect: Option<Redirect>,
+}
+
+/// A volume as the data path is to serve it.
+#[derive(Debug)]
+pub struct VolumeConfig {
+    /// Never changes and is never used again; serial number and NAA identifier come from it.
+    pub id: VolumeId,
+    /// The target's iSCSI name.
+    pub iqn: String,
+    /// The volume's name, for logs and the target alias.
+    pub name: String,
+    /// T10 VENDOR IDENTIFICATION, at most 8 characters of ASCII.
+    pub vendor: String,
+    /// PRODUCT IDENTIFICATION, at most 16 characters of ASCII.
+    pub product: String,
+    /// The logical block length, in bytes.
+    pub block_bytes: u32,
+    /// Whether every write is refused.
+    pub read_only: bool,
+    /// Whether the medium can be ejected.
+    pub removable: bool,
+    /// Sessions that may be logged in at once.
+    pub sessions_max: u32,
+    /// Registrations that the logical unit holds at most.
+    pub registrations_max: u32,
+    /// Where its blocks are; open.
+    pub store: Arc<dyn Store>,
+    /// Who may log in.
+    pub access: Access,
+    /// The reservation record that was last saved, if any.
+    pub reservation: Option<Vec<u8>>,
+}
+
+/// A volume's persistent reservation and registrations.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReservationInfo {
+    /// PRGENERATION (SPC-5 section 6.14).
+    pub generation: u32,
+    /// The type's code, if reserved (SPC-5 section 6.14.3.4).
+    pub kind: Option<u8>,
+    /// Position of the holder in `registrations`; `None` where not reserved or all registrants hold.
+    pub holder: Option<usize>,
+    /// Whether registrations persist over a loss of power.
+    pub aptpl: bool,
+    /// All registrations.
+    pub registrations: Vec<Registration>,
+}
+
+/// One registered I_T nexus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The reservation key.
+    pub key: u64,
+    /// The initiator's iSCSI name.
+    pub initiator: String,
+    /// The initiator's session id.
+    pub isid: [u8; 6],
+    /// Relative target port identifier.
+    pub port: u16,
+}
+
+/// Why the data path did not do what control asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// No volume of that id is served.
+    #[error("the data path does not serve that volume")]
+    UnknownVolume,
+    /// The id or the target name is served already.
+    #[error("the data path serves that volume already")]
+    Exists,
+    /// Sessions are logged in to the volume.
+    #[error("{sessions} sessions are logged in")]
+    InUse {
+        /// How many.
+        sessions: usize,
+    },
+    /// The stored reservations of a volume can't be read.
+    #[error(
+        "the reservation record of volume {volume} can't be read ({reason}); \
+         the volume is not served, because a fenced node could write to it"
+    )]
+    Reservations {
+        /// Which volume.
+        volume: String,
+        /// What is wrong with the record.
+        reason: String,
+    },
+    /// The data path refused.
+    #[error("{0}")]
+    Failed(String),
+    /// The data path can't start.
+    #[error("the data path can't start: {0}")]
+    Start(String),
+    /// The reactors did not answer in time.
+    #[error("the data path did not answer in time")]
+    TimedOut,
+    /// The data path has stopped.
+    #[error("the data path has stopped")]
+    Stopped,
+}

@@ -1,0 +1,102 @@
+//! From a line to its answer: which method is which operation.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::message::{Request, RpcError, answer};
+use crate::control::api::method;
+use crate::control::error::{ControlError, ErrorKind};
+use crate::control::service::Service;
+
+/// Every method.
+pub(super) const NAMES: [&str; 12] = [
+    method::VOLUME_CREATE,
+    method::VOLUME_LIST,
+    method::VOLUME_SHOW,
+    method::VOLUME_RESIZE,
+    method::VOLUME_DELETE,
+    method::GROUP_LIST,
+    method::GROUP_CREATE,
+    method::GROUP_DELETE,
+    method::SESSION_LIST,
+    method::RESERVATION_SHOW,
+    method::SERVER_STATUS,
+    method::SERVER_STOP,
+];
+
+/// Does what a line asks for; `None` where it asks for no answer.
+pub(super) fn handle(service: &Service, line: &[u8]) -> Option<Value> {
+    match serde_json::from_slice(line) {
+        Err(error) => Some(answer(Value::Null, Err(RpcError::parse(&error)))),
+        Ok(Value::Array(batch)) => handle_batch(service, batch),
+        Ok(message) => handle_one(service, message),
+    }
+}
+
+fn handle_batch(service: &Service, batch: Vec<Value>) -> Option<Value> {
+    if !(1..=super::BATCH_REQUESTS_MAX).contains(&batch.len()) {
+        let expected = format!("1 to {} requests in a batch", super::BATCH_REQUESTS_MAX);
+        return Some(answer(
+            Value::Null,
+            Err(RpcError::invalid_request(&expected)),
+        ));
+    }
+    let answers: Vec<_> = batch
+        .into_iter()
+        .filter_map(|message| handle_one(service, message))
+        .collect();
+    (!answers.is_empty()).then_some(Value::Array(answers))
+}
+
+fn handle_one(service: &Service, message: Value) -> Option<Value> {
+    match Request::read(message) {
+        Err((id, error)) => Some(answer(id, Err(error))),
+        Ok(request) => {
+            let result = call(service, &request.method, request.params);
+            request.id.map(|id| answer(id, result))
+        }
+    }
+}
+
+fn call(service: &Service, name: &str, params: Value) -> Result<Value, RpcError> {
+    match name {
+        method::VOLUME_CREATE => with(params, |create| service.create_volume(&create)),
+        method::VOLUME_LIST => with(params, |Nothing {}| service.list_volumes()),
+        method::VOLUME_SHOW => with(params, |select| service.show_volume(&select)),
+        method::VOLUME_RESIZE => with(params, |resize| service.resize_volume(&resize)),
+        method::VOLUME_DELETE => with(params, |delete| service.delete_volume(&delete)),
+        method::GROUP_LIST => with(params, |Nothing {}| Ok(service.list_groups())),
+        method::GROUP_CREATE => with(params, |select| service.create_group(&select)),
+        method::GROUP_DELETE => with(params, |select| service.delete_group(&select)),
+        method::SESSION_LIST => with(params, |list| service.list_sessions(&list)),
+        method::RESERVATION_SHOW => with(params, |select| service.show_reservation(&select)),
+        method::SERVER_STATUS => with(params, |Nothing {}| service.status()),
+        method::SERVER_STOP => with(params, |Nothing {}| {
+            service.stop();
+            Ok(())
+        }),
+        other => Err(RpcError::unknown_method(other)),
+    }
+}
+
+/// The parameters of a method that takes none.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+fn with<P: DeserializeOwned, R: Serialize>(
+    params: Value,
+    operation: impl FnOnce(P) -> Result<R, ControlError>,
+) -> Result<Value, RpcError> {
+    let params = serde_json::from_value(params).map_err(|error| {
+        ControlError::new(
+            ErrorKind::Invalid,
+            "params",
+            format!("wrong parameters: {error}"),
+        )
+    })?;
+    let result = operation(params)?;
+    serde_json::to_value(result)
+        .map_err(|error| ControlError::new(ErrorKind::Failed, "answer", error.to_string()).into())
+}

@@ -1,0 +1,106 @@
+//! The socket's place in the file system.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+const BACKLOG: i32 = 64;
+
+/// A listening control socket; its file goes with it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Why the control socket can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// A server answers on it.
+    #[error(
+        "the control socket {} belongs to a running server; stop it or choose another with \
+         --control", .0.display()
+    )]
+    InUse(PathBuf),
+    /// Something else is there.
+    #[error("{} exists and is no socket; choose another with --control", .0.display())]
+    NoSocket(PathBuf),
+    /// The kernel takes at most 107 bytes.
+    #[error(
+        "the control socket's path {} is longer than 107 bytes; choose a shorter one with \
+         --control", .0.display()
+    )]
+    TooLong(PathBuf),
+    /// The operating system refused.
+    #[error("the control socket {} can't be made: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+}
+
+impl ControlSocket {
+    /// Listens at `path`, for this user alone. A socket that a dead server left there is removed.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn bind(path: &Path) -> Result<Self, SocketError> {
+        let failed = |source| SocketError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let address = SockAddr::unix(path).map_err(|_| SocketError::TooLong(path.to_owned()))?;
+        remove_stale(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+        // Linux gives the file the mode of the socket, so there is no moment with a wider one.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
+        socket.bind(&address).map_err(failed)?;
+        let bound = Self {
+            listener: UnixListener::from(socket),
+            path: path.to_owned(),
+        };
+        rustix::net::listen(&bound.listener, BACKLOG).map_err(|error| failed(error.into()))?;
+        Ok(bound)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Left behind it does no harm: the next start removes it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(SocketError::NoSocket(path.to_owned()));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,51 @@
+//! List, create and delete volume groups.
+
+use super::{Service, views};
+use crate::control::api::{GroupSelect, GroupView};
+use crate::control::catalogue::Model;
+use crate::control::error::ControlError;
+use crate::volume::GroupName;
+
+impl Service {
+    /// All groups, by name.
+    #[must_use]
+    pub fn list_groups(&self) -> Vec<GroupView> {
+        let model = self.catalogue.model();
+        let groups = model
+            .sans()
+            .get(&self.catalogue.policy().san)
+            .map(|san| san.groups.keys());
+        groups
+            .into_iter()
+            .flatten()
+            .map(|name| self.group_view(name, &model))
+            .collect()
+    }
+
+    /// Makes a group.
+    ///
+    /// # Errors
+    /// It exists, or there are too many.
+    pub fn create_group(&self, select: &GroupSelect) -> Result<GroupView, ControlError> {
+        let _turn = self.take_turn();
+        self.catalogue.create_group(&select.name)?;
+        Ok(self.group_view(&select.name, &self.catalogue.model()))
+    }
+
+    /// Deletes an empty group.
+    ///
+    /// # Errors
+    /// There is none, or it holds volumes.
+    pub fn delete_group(&self, select: &GroupSelect) -> Result<GroupView, ControlError> {
+        let _turn = self.take_turn();
+        let view = self.group_view(&select.name, &self.catalogue.model());
+        self.catalogue.delete_group(&select.name)?;
+        Ok(view)
+    }
+
+    fn group_view(&self, name: &GroupName, model: &Model) -> GroupView {
+        let policy = self.catalogue.policy();
+        let volumes = model.volumes_of(&policy.san, name).count();
+        views::group(name, volumes, policy.access.of(name))
+    }
+}

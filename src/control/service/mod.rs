@@ -1,0 +1,261 @@
+//! The operations of the control plane, whoever asks for them.
+//!
+//! The order within a change is what keeps a crash harmless: what an initiator may come to rely on
+//! is durable in the catalogue first, and what it relied on goes from the catalogue last.
+
+#[cfg(test)]
+pub(crate) mod fake;
+mod first_start;
+mod groups;
+mod refusal;
+mod stores;
+mod views;
+mod volumes;
+
+use std::collections::BTreeMap;
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+use std::sync::Mutex;
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+
+use crossbeam_channel::Sender;
+
+use self::refusal::{about_volume, volume_error};
+use self::stores::Stores;
+use super::api::{ReservationView, ServerStatus, SessionList, SessionView, VolumeSelect};
+use super::catalogue::{Catalogue, Volume, has_own_file};
+use super::error::{ControlError, ErrorKind};
+use super::plane::{DataPlane, VolumeConfig};
+use crate::backend::{Intent, Workers};
+use crate::base::clock::Instant;
+use crate::target::SessionInfo;
+use crate::volume::{VolumeId, VolumeName};
+
+pub use self::first_start::GROUP_DEFAULT;
+
+/// What the operations need of the configuration, beside the catalogue's policy.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceSettings {
+    /// Registrations that one volume holds.
+    pub registrations_max: u32,
+    /// How many reactors run.
+    pub reactors: usize,
+}
+
+/// Why the server is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Somebody asked over the control socket.
+    Request,
+    /// The process got that signal.
+    Signal(i32),
+}
+
+/// The operations. Every call may block; changes take turns.
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+pub struct Service {
+    catalogue: Arc<Catalogue>,
+    plane: Arc<dyn DataPlane>,
+    settings: ServiceSettings,
+    stop: Sender<StopReason>,
+    /// `ADDR:PORT` of each portal as initiators are to reach it; set when they are open.
+    portals: OnceLock<Vec<String>>,
+    /// Opens stores, and knows those that are open.
+    stores: Stores,
+    /// Held during a change, so that changes take turns.
+    turn: Mutex<()>,
+    /// Why volumes are not served, of those that are not.
+    problems: Mutex<BTreeMap<VolumeId, String>>,
+}
+
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+impl Service {
+    /// The operations on a catalogue and a data path. `workers` do for stores what blocks; a
+    /// request to stop goes to `stop`.
+    #[must_use]
+    pub fn new(
+        catalogue: Arc<Catalogue>,
+        plane: Arc<dyn DataPlane>,
+        settings: ServiceSettings,
+        workers: Arc<Workers>,
+        stop: Sender<StopReason>,
+    ) -> Self {
+        let stores = Stores::new(catalogue.directory(), workers);
+        Self {
+            catalogue,
+            plane,
+            settings,
+            stop,
+            portals: OnceLock::new(),
+            stores,
+            turn: Mutex::new(()),
+            problems: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Serves every volume of the catalogue; on the first start, makes one. `unfinished` volumes,
+    /// which nobody was told of, are removed.
+    ///
+    /// A volume that can't be served is logged and shown as failed; the others are served
+    /// nevertheless.
+    ///
+    /// # Errors
+    /// The catalogue failed, or the first volume can't be made.
+    pub fn open(&self, unfinished: &[Volume]) -> Result<(), ControlError> {
+        let _turn = self.take_turn();
+        for volume in unfinished {
+            tracing::info!(volume = %volume.name, "removing a volume that was never finished");
+            self.discard_unfinished(volume)?;
+        }
+        for volume in self.catalogue.model().volumes() {
+            if let Err(error) = self.attach(volume, Intent::Existing) {
+                tracing::error!(volume = %volume.name, %error, "the volume is not served");
+                self.problems().insert(volume.id, error.message);
+            }
+        }
+        self.make_first_volume()
+    }
+
+    /// Says how initiators reach the portals, once they are open.
+    pub fn set_portals(&self, portals: Vec<String>) {
+        // Set once, by the server's start; a second time would change nothing.
+        let _ = self.portals.set(portals);
+    }
+
+    /// Sessions that are logged in.
+    ///
+    /// # Errors
+    /// There is no such volume, or the data path did not answer.
+    pub fn list_sessions(&self, list: &SessionList) -> Result<Vec<SessionView>, ControlError> {
+        let wanted = match &list.volume {
+            Some(name) => Some(self.find(name)?.id),
+            None => None,
+        };
+        let model = self.catalogue.model();
+        let now = Instant::now();
+        let sessions = self.plane.sessions()?;
+        let chosen = sessions
+            .iter()
+            .filter(|session| wanted.is_none() || session.volume == wanted);
+        Ok(chosen
+            .map(|session| views::session(session, &model, now))
+            .collect())
+    }
+
+    /// A volume's registrations and reservation.
+    ///
+    /// # Errors
+    /// There is no such volume, or the data path did not answer.
+    pub fn show_reservation(&self, select: &VolumeSelect) -> Result<ReservationView, ControlError> {
+        let volume = self.find(&select.name)?;
+        let reservation = self
+            .plane
+            .reservation(volume.id)
+            .map_err(|error| about_volume(&volume.name, &error))?;
+        Ok(views::reservation(&volume.name, &reservation))
+    }
+
+    /// The server itself.
+    ///
+    /// # Errors
+    /// The data path did not answer.
+    pub fn status(&self) -> Result<ServerStatus, ControlError> {
+        Ok(ServerStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            san: self.catalogue.policy().san.to_string(),
+            data: self.catalogue.directory().to_owned(),
+            portals: self.portals(),
+            reactors: self.settings.reactors,
+            volumes: self.catalogue.model().volumes().len(),
+            sessions: self.plane.sessions()?.len(),
+        })
+    }
+
+    /// Asks the server to drain and stop; returns at once.
+    pub fn stop(&self) {
+        // A full channel means that somebody has asked already.
+        let _ = self.stop.try_send(StopReason::Request);
+    }
+
+    fn portals(&self) -> Vec<String> {
+        self.portals.get().cloned().unwrap_or_default()
+    }
+
+    fn take_turn(&self) -> MutexGuard<'_, ()> {
+        // The mutex guards no data, so a panic of its holder left nothing half done.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn problems(&self) -> MutexGuard<'_, BTreeMap<VolumeId, String>> {
+        // Each use is one insertion, removal or look-up: a panic can't leave the map half changed.
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, name: &VolumeName) -> Result<Volume, ControlError> {
+        self.catalogue.volume(name).ok_or_else(|| {
+            volume_error(ErrorKind::NotFound, name, "does not exist")
+                .hint("`holdfast volume list` shows the volumes")
+        })
+    }
+
+    /// Opens a volume's store and serves it.
+    fn attach(&self, volume: &Volume, intent: Intent) -> Result<(), ControlError> {
+        let reservation = self.catalogue.reservation(volume.id)?;
+        let store = self.stores.open(volume, intent)?;
+        let settings = &volume.settings;
+        let common = &self.catalogue.policy().settings;
+        let config = VolumeConfig {
+            id: volume.id,
+            iqn: volume.target_name.to_string(),
+            name: volume.name.to_string(),
+            vendor: common.vendor.to_string(),
+            product: common.product.to_string(),
+            block_bytes: settings.block_size.bytes(),
+            read_only: settings.read_only,
+            removable: settings.removable,
+            sessions_max: self.sessions_max(volume),
+            registrations_max: self.settings.registrations_max,
+            store,
+            access: self.catalogue.policy().access.of(&volume.group).clone(),
+            reservation,
+        };
+        self.plane
+            .attach_volume(config)
+            .map_err(|error| about_volume(&volume.name, &error))
+    }
+
+    /// Sessions that a volume takes at once.
+    fn sessions_max(&self, volume: &Volume) -> u32 {
+        let common = self.catalogue.policy().settings.sessions_max;
+        volume.settings.sessions_max.unwrap_or(common)
+    }
+
+    /// Removes what there is of a volume whose making came to nothing. A file that the user named
+    /// stays: it may have been there before.
+    fn discard_unfinished(&self, volume: &Volume) -> Result<(), ControlError> {
+        if has_own_file(volume) {
+            return self.discard(volume);
+        }
+        Ok(self.catalogue.remove_volume(volume)?)
+    }
+
+    /// Removes a volume that is not served: from the catalogue first, so that no crash leaves a
+    /// volume without its data.
+    fn discard(&self, volume: &Volume) -> Result<(), ControlError> {
+        self.catalogue.remove_volume(volume)?;
+        self.problems().remove(&volume.id);
+        self.stores.remove(volume);
+        Ok(())
+    }
+}
+
+/// How many of `sessions` are to a volume.
+fn count_sessions(sessions: &[SessionInfo], id: VolumeId) -> usize {
+    sessions
+        .iter()
+        .filter(|session| session.volume == Some(id))
+        .count()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! The volumes' stores: opened and grown here, used by the data path alone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+use std::sync::Mutex;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+
+use super::refusal::{volume_error, with_sources};
+use crate::backend::{self, Intent, Opening, Store, Workers};
+use crate::control::catalogue::Volume;
+use crate::control::error::{ControlError, ErrorKind};
+use crate::volume::VolumeId;
+
+/// Opens stores and remembers them for as long as the data path has them.
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+pub(super) struct Stores {
+    directory: PathBuf,
+    workers: Arc<Workers>,
+    open: Mutex<BTreeMap<VolumeId, Weak<dyn Store>>>,
+}
+
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+impl Stores {
+    pub(super) fn new(directory: &Path, workers: Arc<Workers>) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            workers,
+            open: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Opens a volume's store.
+    pub(super) fn open(
+        &self,
+        volume: &Volume,
+        intent: Intent,
+    ) -> Result<Arc<dyn Store>, ControlError> {
+        let opening = Opening {
+            directory: &self.directory,
+            size_bytes: volume.size_bytes,
+            block_bytes: volume.settings.block_size.bytes(),
+            intent,
+            read_only: volume.settings.read_only,
+            workers: &self.workers,
+        };
+        let store = backend::open(&volume.backend, &opening)
+            .map_err(|error| failed(volume, &with_sources(&error)))?;
+        let mut open = self.lock();
+        open.retain(|_, store| store.strong_count() > 0);
+        open.insert(volume.id, Arc::downgrade(&store));
+        Ok(store)
+    }
+
+    /// Grows a volume's open store.
+    pub(super) fn grow(&self, volume: &Volume, size_bytes: u64) -> Result<(), ControlError> {
+        let store = self.lock().get(&volume.id).and_then(Weak::upgrade);
+        let store = store.ok_or_else(|| failed(volume, "it is not served"))?;
+        if store.size_bytes() >= size_bytes {
+            return Ok(()); // A former call came as far as that.
+        }
+        store
+            .grow(size_bytes)
+            .map_err(|error| failed(volume, &with_sources(&error)))
+    }
+
+    /// Removes a volume's data. What can't be removed is logged: the volume is gone all the same.
+    pub(super) fn remove(&self, volume: &Volume) {
+        self.lock().remove(&volume.id);
+        if let Err(error) = backend::remove(&volume.backend, &self.directory) {
+            let error = with_sources(&error);
+            tracing::warn!(volume = %volume.name, error, "the volume's data stays behind");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<VolumeId, Weak<dyn Store>>> {
+        // Each use is one insertion, removal or look-up: a panic can't leave the map half changed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failed(volume: &Volume, message: &str) -> ControlError {
+    volume_error(
+        ErrorKind::Failed,
+        &volume.name,
+        &format!("can't be used: {message}"),
+    )
+}

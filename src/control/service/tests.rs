@@ -1,0 +1,335 @@
+use super::fake::{FakePlane, service};
+use super::*;
+use std::path::PathBuf;
+
+use crate::backend::BackendSpec;
+use crate::control::api::{
+    BackendKind, GroupSelect, VolumeCreate, VolumeDelete, VolumeResize, VolumeState,
+};
+use crate::control::catalogue::own_file;
+use crate::volume::{BlockSize, VolumeSettings};
+
+fn create(name: &str) -> VolumeCreate {
+    VolumeCreate {
+        name: name.parse().unwrap(),
+        size_bytes: Some(64 << 20),
+        group: None,
+        backend: BackendKind::File,
+        path: None,
+        block_bytes: BlockSize::default(),
+        read_only: false,
+        removable: false,
+        sessions_max: None,
+        delay_us: 0,
+    }
+}
+
+fn select(name: &str) -> VolumeSelect {
+    VolumeSelect {
+        name: name.parse().unwrap(),
+    }
+}
+
+#[test]
+fn the_first_start_makes_one_volume_once() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    {
+        let (service, _stopped) = service(data.path(), &plane);
+        let volumes = service.list_volumes().unwrap();
+        assert_eq!(volumes.len(), 1);
+        assert_eq!(volumes[0].size_bytes, 1 << 30);
+        assert_eq!(
+            volumes[0].iqn,
+            "iqn.2024-01.internal.holdfast:holdfast:volume-1"
+        );
+        assert_eq!(volumes[0].sessions_max, 128);
+        let delete = VolumeDelete {
+            name: "volume-1".parse().unwrap(),
+            force: false,
+        };
+        service.delete_volume(&delete).unwrap();
+    }
+    let (service, _stopped) = service(data.path(), &plane);
+    assert!(
+        service.list_volumes().unwrap().is_empty(),
+        "a deleted volume stays deleted"
+    );
+}
+
+#[test]
+fn a_volume_is_created_shown_grown_and_deleted() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let made = service.create_volume(&create("db-1")).unwrap();
+    let file = made.path.clone().unwrap();
+    assert!(file.exists());
+    assert_eq!(made.backend, "file");
+    assert_eq!(
+        service.create_volume(&create("db-1")).unwrap_err().kind,
+        ErrorKind::Exists
+    );
+
+    let grow = |size_bytes| {
+        service.resize_volume(&VolumeResize {
+            name: "db-1".parse().unwrap(),
+            size_bytes,
+        })
+    };
+    assert_eq!(grow(128 << 20).unwrap().size_bytes, 128 << 20);
+    assert_eq!(grow(64 << 20).unwrap_err().kind, ErrorKind::Invalid);
+    plane.refuse(Some("nobody answers"));
+    assert!(grow(256 << 20).is_err());
+    plane.refuse(None);
+    assert_eq!(
+        grow(256 << 20).unwrap().size_bytes,
+        256 << 20,
+        "it can be said again"
+    );
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 256 << 20);
+
+    plane.log_in(service.find(&"db-1".parse().unwrap()).unwrap().id);
+    assert_eq!(service.show_volume(&select("db-1")).unwrap().sessions, 1);
+    let delete = |force| {
+        service.delete_volume(&VolumeDelete {
+            name: "db-1".parse().unwrap(),
+            force,
+        })
+    };
+    let busy = delete(false).unwrap_err();
+    assert_eq!(busy.kind, ErrorKind::Busy);
+    assert!(busy.detail.hint.unwrap().contains("--force"));
+    delete(true).unwrap();
+    assert!(!file.exists());
+    assert_eq!(
+        service.show_volume(&select("db-1")).unwrap_err().kind,
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn a_volume_that_can_not_be_served_leaves_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    plane.refuse(Some("no space"));
+    assert!(service.create_volume(&create("db-1")).is_err());
+    plane.refuse(None);
+    assert_eq!(service.list_volumes().unwrap().len(), 1);
+    service.create_volume(&create("db-1")).unwrap();
+}
+
+#[test]
+fn a_broken_volume_does_not_stop_the_others() {
+    let data = tempfile::tempdir().unwrap();
+    let lost = {
+        let plane = Arc::new(FakePlane::default());
+        let (service, _stopped) = service(data.path(), &plane);
+        service
+            .create_volume(&create("db-1"))
+            .unwrap()
+            .path
+            .unwrap()
+    };
+    std::fs::remove_file(lost).unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let state = |name| service.show_volume(&select(name)).unwrap().state;
+    assert_eq!(
+        (state("volume-1"), state("db-1")),
+        (VolumeState::Online, VolumeState::Failed)
+    );
+    let problem = service
+        .show_volume(&select("db-1"))
+        .unwrap()
+        .problem
+        .unwrap();
+    assert!(
+        problem.contains("is missing although the volume exists"),
+        "{problem}"
+    );
+    let delete = VolumeDelete {
+        name: "db-1".parse().unwrap(),
+        force: false,
+    };
+    service.delete_volume(&delete).unwrap();
+}
+
+#[test]
+fn options_of_a_volume_reach_the_data_path_and_outlive_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let odd = VolumeCreate {
+        block_bytes: BlockSize::Bytes4096,
+        read_only: true,
+        removable: true,
+        sessions_max: Some(3),
+        delay_us: 250,
+        ..create("odd-1")
+    };
+    let made = {
+        let plane = Arc::new(FakePlane::default());
+        let (service, _stopped) = service(data.path(), &plane);
+        service.create_volume(&odd).unwrap()
+    };
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let view = service.show_volume(&select("odd-1")).unwrap();
+    assert_eq!(view.block_bytes, 4096);
+    assert!(view.read_only && view.removable);
+    assert_eq!((view.sessions_max, view.delay_us), (3, 250));
+    assert_eq!((view.backend.as_str(), &view.path), ("file", &made.path));
+    let id = view.id.parse().unwrap();
+    let served = |config: &VolumeConfig| {
+        assert!(config.read_only && config.removable);
+        assert_eq!((config.block_bytes, config.sessions_max), (4096, 3));
+    };
+    plane.inspect(id, served);
+    let delete = VolumeDelete {
+        name: odd.name,
+        force: false,
+    };
+    service.delete_volume(&delete).unwrap();
+    assert!(
+        !made.path.unwrap().exists(),
+        "its file is its own, delay or not"
+    );
+}
+
+/// The server was killed between the catalogue and the answer.
+#[test]
+fn a_volume_that_was_never_finished_is_gone_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let file = {
+        let plane = Arc::new(FakePlane::default());
+        let (service, _stopped) = service(data.path(), &plane);
+        let group = "default".parse().unwrap();
+        let backend = |id| BackendSpec::File { path: own_file(id) };
+        let (name, settings) = ("db-1".parse().unwrap(), VolumeSettings::default());
+        let volume = service
+            .catalogue
+            .begin_volume(name, &group, 1 << 20, settings, backend);
+        service
+            .attach(volume.as_ref().unwrap(), Intent::Create)
+            .unwrap();
+        data.path().join(own_file(volume.unwrap().id))
+    };
+    assert!(file.exists());
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    assert_eq!(service.list_volumes().unwrap().len(), 1);
+    assert!(!file.exists());
+}
+
+#[test]
+fn wrong_parameters_are_told_with_what_was_expected() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let refused = |create: VolumeCreate| service.create_volume(&create).unwrap_err().to_string();
+    assert!(
+        refused(VolumeCreate {
+            size_bytes: None,
+            ..create("abc")
+        })
+        .contains("--size")
+    );
+    assert!(
+        refused(VolumeCreate {
+            size_bytes: Some(5),
+            ..create("abc")
+        })
+        .contains("5 bytes, expected 1048576 to")
+    );
+    let odd = VolumeCreate {
+        size_bytes: Some((1 << 20) + 1),
+        ..create("abc")
+    };
+    assert!(refused(odd).contains("a multiple of the block size 512"));
+    let slow = VolumeCreate {
+        delay_us: 1_000_001,
+        ..create("db-1")
+    };
+    assert!(refused(slow).contains("at most 1s"));
+    let crowded = VolumeCreate {
+        sessions_max: Some(0),
+        ..create("db-1")
+    };
+    assert!(refused(crowded).contains("0 sessions, expected 1 to"));
+    let block = VolumeCreate {
+        backend: BackendKind::Block,
+        ..create("abc")
+    };
+    assert!(refused(block).contains("--path"));
+    let path = Some(PathBuf::from("/x"));
+    let ram = VolumeCreate {
+        backend: BackendKind::Ram,
+        path,
+        ..create("abc")
+    };
+    assert!(refused(ram).contains("no path"));
+
+    let file = data.path().join("mine.img");
+    let path = Some(file.clone());
+    service
+        .create_volume(&VolumeCreate {
+            path: path.clone(),
+            ..create("one")
+        })
+        .unwrap();
+    let two = VolumeCreate {
+        path: path.clone(),
+        ..create("two")
+    };
+    assert!(refused(two).contains("exists already"));
+    assert!(file.exists(), "a refusal takes nothing away");
+}
+
+#[test]
+fn groups_come_with_their_first_volume_and_go_when_empty() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let group = GroupSelect {
+        name: "databases".parse().unwrap(),
+    };
+    service
+        .create_volume(&VolumeCreate {
+            group: Some(group.name.clone()),
+            ..create("db-1")
+        })
+        .unwrap();
+    assert_eq!(
+        service.create_group(&group).unwrap_err().kind,
+        ErrorKind::Exists
+    );
+    assert_eq!(
+        service.delete_group(&group).unwrap_err().kind,
+        ErrorKind::Busy
+    );
+    let delete = VolumeDelete {
+        name: "db-1".parse().unwrap(),
+        force: false,
+    };
+    service.delete_volume(&delete).unwrap();
+    service.delete_group(&group).unwrap();
+    assert_eq!(service.list_groups().len(), 1);
+}
+
+#[test]
+fn sessions_and_reservations_have_names() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    plane.log_in(plane.volumes()[0]);
+    let sessions = service.list_sessions(&SessionList::default()).unwrap();
+    assert_eq!(sessions[0].volume.as_deref(), Some("volume-1"));
+    assert_eq!(sessions[0].isid, "00023d000001");
+    let reservation = service.show_reservation(&select("volume-1")).unwrap();
+    assert_eq!(
+        reservation.kind.as_deref(),
+        Some("WRITE EXCLUSIVE - REGISTRANTS ONLY")
+    );
+    assert_eq!(reservation.registrations[0].key, "0x0000000000000abc");
+    assert!(reservation.registrations[0].holder);
+}

@@ -1,0 +1,164 @@
+//! From what the data path and the catalogue say to what the control socket shows.
+
+use std::path::{Path, PathBuf};
+
+use crate::backend::BackendSpec;
+use crate::base::clock::Instant;
+use crate::control::api::{
+    GroupView, RegistrationView, ReservationView, SessionView, VolumeState, VolumeView,
+};
+use crate::control::catalogue::{self, Model};
+use crate::control::plane::ReservationInfo;
+use crate::iscsi::AuthPolicy;
+use crate::target::{Access, SessionInfo};
+use crate::volume::{GroupName, Initiators, VolumeName};
+
+/// What a volume's view is made of.
+pub(super) struct Volume<'a> {
+    pub(super) record: &'a catalogue::Volume,
+    pub(super) data: &'a Path,
+    pub(super) problem: Option<String>,
+    pub(super) sessions: usize,
+    pub(super) sessions_max: u32,
+    pub(super) portals: Vec<String>,
+}
+
+pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
+    let Volume {
+        record,
+        data,
+        problem,
+        sessions,
+        sessions_max,
+        portals,
+    } = volume;
+    let (backend, path) = backend(&record.backend, data);
+    let state = if problem.is_some() {
+        VolumeState::Failed
+    } else {
+        VolumeState::Online
+    };
+    VolumeView {
+        name: record.name.to_string(),
+        group: record.group.to_string(),
+        id: record.id.to_string(),
+        iqn: record.target_name.to_string(),
+        size_bytes: record.size_bytes,
+        block_bytes: record.settings.block_size.bytes(),
+        read_only: record.settings.read_only,
+        removable: record.settings.removable,
+        backend: backend.to_owned(),
+        path,
+        delay_us: delay_us(&record.backend),
+        state,
+        problem,
+        sessions,
+        sessions_max,
+        portals,
+    }
+}
+
+/// For how long a backend holds each request at least.
+fn delay_us(spec: &BackendSpec) -> u64 {
+    match spec {
+        BackendSpec::Delay { hold, .. } => {
+            u64::try_from(hold.shortest().as_micros()).unwrap_or(u64::MAX)
+        }
+        _ => 0,
+    }
+}
+
+/// What a backend is called, and its file or device.
+fn backend(spec: &BackendSpec, data: &Path) -> (&'static str, Option<PathBuf>) {
+    match spec {
+        BackendSpec::Null {} => ("null", None),
+        BackendSpec::Ram {} => ("ram", None),
+        BackendSpec::File { path } => ("file", Some(data.join(path))),
+        BackendSpec::Block { path } => ("block", Some(data.join(path))),
+        BackendSpec::Fault { inner, .. } | BackendSpec::Delay { inner, .. } => backend(inner, data),
+        BackendSpec::Lossy {} => ("lossy", None),
+    }
+}
+
+pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupView {
+    let Access {
+        rules,
+        auth,
+        require_digests,
+    } = access;
+    GroupView {
+        name: name.to_string(),
+        volumes,
+        allow: rules.networks.iter().map(ToString::to_string).collect(),
+        initiators: match &rules.initiators {
+            Initiators::Any => Vec::new(),
+            Initiators::Only(names) => names.iter().map(ToString::to_string).collect(),
+        },
+        chap: matches!(auth, AuthPolicy::Chap(_)),
+        require_digests: *require_digests,
+    }
+}
+
+pub(super) fn session(session: &SessionInfo, model: &Model, now: Instant) -> SessionView {
+    let volume = session.volume.map(|id| match model.volume(id) {
+        Ok(volume) => volume.name.to_string(),
+        // Deleted between the two questions.
+        Err(_) => id.to_string(),
+    });
+    SessionView {
+        volume,
+        initiator: session.initiator.clone(),
+        isid: hex(&session.isid),
+        tsih: session.tsih,
+        address: session.address.to_string(),
+        reactor: session.reactor,
+        header_digest: session.header_digest,
+        data_digest: session.data_digest,
+        seconds: now.nanos().saturating_sub(session.since.nanos()) / 1_000_000_000,
+        commands: session.commands,
+        read_bytes: session.read_bytes,
+        written_bytes: session.written_bytes,
+    }
+}
+
+pub(super) fn reservation(volume: &VolumeName, info: &ReservationInfo) -> ReservationView {
+    // All registrants hold a reservation of types 7 and 8 (SPC-5 section 5.14.10).
+    let all_hold = matches!(info.kind, Some(7 | 8));
+    let registrations = info
+        .registrations
+        .iter()
+        .enumerate()
+        .map(|(index, registration)| RegistrationView {
+            key: format!("{:#018x}", registration.key),
+            initiator: registration.initiator.clone(),
+            isid: hex(&registration.isid),
+            port: registration.port,
+            holder: all_hold || info.holder == Some(index),
+        })
+        .collect();
+    ReservationView {
+        volume: volume.to_string(),
+        generation: info.generation,
+        kind: info.kind.map(type_name),
+        type_code: info.kind,
+        aptpl: info.aptpl,
+        registrations,
+    }
+}
+
+/// The name of a reservation type (SPC-5 section 6.14.3.4).
+fn type_name(code: u8) -> String {
+    match code {
+        1 => "WRITE EXCLUSIVE".to_owned(),
+        3 => "EXCLUSIVE ACCESS".to_owned(),
+        5 => "WRITE EXCLUSIVE - REGISTRANTS ONLY".to_owned(),
+        6 => "EXCLUSIVE ACCESS - REGISTRANTS ONLY".to_owned(),
+        7 => "WRITE EXCLUSIVE - ALL REGISTRANTS".to_owned(),
+        8 => "EXCLUSIVE ACCESS - ALL REGISTRANTS".to_owned(),
+        other => format!("TYPE {other:X}h"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,220 @@
+//! Create, list, show, resize and delete volumes.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::refusal::{about_volume, volume_error};
+use super::{Service, count_sessions, views};
+use crate::backend::{BackendSpec, Intent};
+use crate::base::limits::BACKEND_DELAY_MAX;
+use crate::control::api::{
+    BackendKind, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView,
+};
+use crate::control::catalogue::{Volume, own_file};
+use crate::control::error::{ControlError, ErrorKind};
+use crate::target::SessionInfo;
+use crate::volume::VolumeSettings;
+
+impl Service {
+    /// All volumes, by name.
+    ///
+    /// # Errors
+    /// The catalogue can't be read, or the data path did not answer.
+    pub fn list_volumes(&self) -> Result<Vec<VolumeView>, ControlError> {
+        let sessions = self.plane.sessions()?;
+        let model = self.catalogue.model();
+        let mut views: Vec<_> = model
+            .volumes()
+            .map(|volume| self.view(volume, &sessions))
+            .collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(views)
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// There is none, or the data path did not answer.
+    pub fn show_volume(&self, select: &VolumeSelect) -> Result<VolumeView, ControlError> {
+        let volume = self.find(&select.name)?;
+        Ok(self.view(&volume, &self.plane.sessions()?))
+    }
+
+    /// Makes a volume and serves it.
+    ///
+    /// # Errors
+    /// A parameter is wrong, a limit is reached, or the backend refused; nothing has changed then.
+    pub fn create_volume(&self, create: &VolumeCreate) -> Result<VolumeView, ControlError> {
+        let _turn = self.take_turn();
+        self.create_volume_in_turn(create)
+    }
+
+    pub(super) fn create_volume_in_turn(
+        &self,
+        create: &VolumeCreate,
+    ) -> Result<VolumeView, ControlError> {
+        let chosen = chosen_backend(create)?;
+        let size_bytes = size_of(create)?;
+        let group = match &create.group {
+            Some(group) => group.clone(),
+            None => super::first_start::default_group()?,
+        };
+        let settings = VolumeSettings {
+            block_size: create.block_bytes,
+            read_only: create.read_only,
+            removable: create.removable,
+            sessions_max: create.sessions_max,
+        };
+        let delay = delay_of(create)?;
+        let backend = |id| {
+            let store = chosen.unwrap_or(BackendSpec::File { path: own_file(id) });
+            match delay {
+                Some(delay) => store.delayed(delay),
+                None => store,
+            }
+        };
+        // The catalogue knows first, so that a crash leaves no file that nobody knows.
+        let name = create.name.clone();
+        let volume = self
+            .catalogue
+            .begin_volume(name, &group, size_bytes, settings, backend)?;
+        if let Err(error) = self.attach(&volume, Intent::Create) {
+            self.discard_unfinished(&volume)?;
+            return Err(error);
+        }
+        if let Err(error) = self.catalogue.finish_volume(&volume) {
+            // It is not there after a restart, so it must not be here now.
+            self.plane.detach_volume(volume.id, true)?;
+            return Err(error.into());
+        }
+        tracing::info!(
+            volume = %volume.name, id = %volume.id, bytes = volume.size_bytes,
+            iqn = %volume.target_name, "volume created"
+        );
+        Ok(self.view(&volume, &[]))
+    }
+
+    /// Grows a volume online. To its present size, it tells initiators once more.
+    ///
+    /// # Errors
+    /// There is none, the size can't be, or the backend can't grow: the size is then as before.
+    /// Where only the data path did not answer, the volume has grown, and the same call again tells
+    /// initiators.
+    pub fn resize_volume(&self, resize: &VolumeResize) -> Result<VolumeView, ControlError> {
+        let _turn = self.take_turn();
+        let VolumeResize { name, size_bytes } = resize;
+        let volume = self.find(name)?;
+        self.catalogue.check_resize(&volume, *size_bytes)?;
+        // Store, catalogue, initiators, in this order: nobody is told of a size that a restart
+        // could take away, and the catalogue never holds one that the store has not.
+        self.stores.grow(&volume, *size_bytes)?;
+        let grown = self.catalogue.resize_volume(&volume, *size_bytes)?;
+        self.plane
+            .grow_volume(grown.id, grown.size_bytes)
+            .map_err(|error| about_volume(&grown.name, &error))?;
+        tracing::info!(volume = %grown.name, bytes = grown.size_bytes, "volume grown");
+        Ok(self.view(&grown, &self.plane.sessions()?))
+    }
+
+    /// Ceases to serve a volume and deletes it: its reservation and its data, but for a block
+    /// device, which stays as it is.
+    ///
+    /// # Errors
+    /// There is none, or sessions are logged in and `force` is not set.
+    pub fn delete_volume(&self, delete: &VolumeDelete) -> Result<VolumeView, ControlError> {
+        let _turn = self.take_turn();
+        let volume = self.find(&delete.name)?;
+        let view = self.view(&volume, &self.plane.sessions()?);
+        let served = !self.problems().contains_key(&volume.id);
+        if served {
+            self.plane
+                .detach_volume(volume.id, delete.force)
+                .map_err(|error| {
+                    let error = about_volume(&volume.name, &error);
+                    match error.kind {
+                        ErrorKind::Busy => error.hint("log them out, or drop them with --force"),
+                        _ => error,
+                    }
+                })?;
+        }
+        if let Err(error) = self.discard(&volume) {
+            // It is still in the catalogue, so it is served as before.
+            if served {
+                self.attach(&volume, Intent::Existing)?;
+            }
+            return Err(error);
+        }
+        tracing::info!(volume = %volume.name, id = %volume.id, "volume deleted");
+        Ok(view)
+    }
+
+    fn view(&self, volume: &Volume, sessions: &[SessionInfo]) -> VolumeView {
+        views::volume(views::Volume {
+            record: volume,
+            data: self.catalogue.directory(),
+            problem: self.problems().get(&volume.id).cloned(),
+            sessions: count_sessions(sessions, volume.id),
+            sessions_max: self.sessions_max(volume),
+            portals: self.portals(),
+        })
+    }
+}
+
+/// The backend that `create` asks for; `None`: a file of the volume's own.
+fn chosen_backend(create: &VolumeCreate) -> Result<Option<BackendSpec>, ControlError> {
+    let refused = |message: &str| volume_error(ErrorKind::Invalid, &create.name, message);
+    Ok(match (create.path.clone(), create.backend) {
+        (Some(path), BackendKind::File | BackendKind::Block) if !path.is_absolute() => {
+            return Err(refused("has a relative path").expected("an absolute path"));
+        }
+        (Some(path), BackendKind::File) => Some(BackendSpec::File { path }),
+        (None, BackendKind::File) => None,
+        (Some(path), BackendKind::Block) => Some(BackendSpec::Block { path }),
+        (None, BackendKind::Block) => {
+            return Err(refused("has no device").expected("--path, such as --path /dev/nvme0n1"));
+        }
+        (Some(_), BackendKind::Ram | BackendKind::Null) => {
+            return Err(refused("has a path").expected("no path: memory and null need none"));
+        }
+        (None, BackendKind::Ram) => Some(BackendSpec::Ram {}),
+        (None, BackendKind::Null) => Some(BackendSpec::Null {}),
+    })
+}
+
+/// How much `create` slows its backend down.
+fn delay_of(create: &VolumeCreate) -> Result<Option<Duration>, ControlError> {
+    let delay = Duration::from_micros(create.delay_us);
+    if delay > BACKEND_DELAY_MAX {
+        let refused = volume_error(ErrorKind::Invalid, &create.name, "is too slow");
+        return Err(refused.expected(format!("a delay of at most {BACKEND_DELAY_MAX:?}")));
+    }
+    Ok((!delay.is_zero()).then_some(delay))
+}
+
+/// The size that `create` asks for, or that of its device.
+fn size_of(create: &VolumeCreate) -> Result<u64, ControlError> {
+    match (create.size_bytes, create.backend, &create.path) {
+        (Some(size_bytes), ..) => Ok(size_bytes),
+        (None, BackendKind::Block, Some(path)) => device_bytes(path).map_err(|error| {
+            let message = format!("can't use {}: {error}", path.display());
+            volume_error(ErrorKind::Invalid, &create.name, &message)
+        }),
+        // The backend's own refusal tells more.
+        (None, BackendKind::Block, None) => Ok(0),
+        (None, ..) => Err(
+            volume_error(ErrorKind::Invalid, &create.name, "has no size")
+                .expected("a size, such as --size 1GiB"),
+        ),
+    }
+}
+
+fn device_bytes(path: &Path) -> io::Result<u64> {
+    let mut device = File::open(path)?;
+    if !device.metadata()?.file_type().is_block_device() {
+        return Err(io::Error::other("it is no block device"));
+    }
+    device.seek(SeekFrom::End(0))
+}
