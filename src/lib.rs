@@ -57,6 +57,7 @@
 
 pub mod backend;
 pub mod base;
+pub mod cli;
 pub mod control;
 pub mod iscsi;
 pub mod net;

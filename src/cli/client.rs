@@ -1,0 +1,384 @@
+//! The commands that ask a running server.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::values::{Delay, Size, human};
+use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show};
+use crate::control::api::{
+    BackendKind, GroupSelect, GroupView, SessionList, VolumeCreate, VolumeDelete, VolumeResize,
+    VolumeSelect, VolumeView, method,
+};
+use crate::control::config::control_socket_in;
+use crate::control::rpc::{Client, ClientError};
+use crate::volume::{BlockSize, GroupName, VolumeName};
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  holdfast volume create db-1 --size 100GiB
+      a thin volume in a file of the data directory
+  holdfast volume create db-1 --size 100GiB --group databases
+      in a group of its own, with the access rules of [groups.databases] in the configuration
+  holdfast volume create fast --backend block --path /dev/nvme1n1
+      a whole block device; its size is the device's unless --size is smaller
+  holdfast volume create scratch --size 4GiB --backend ram
+      memory: its content is gone when the server stops
+  holdfast volume create archive --backend block --path /dev/sdb --read-only
+      a device whose content no initiator may change
+  holdfast volume create nothing --size 1TiB --backend null
+      keeps nothing, for measuring everything but the disk
+
+The target's name is iqn.<authority>:<san>:<volume>; `volume show` tells it. GiB is 1024³ bytes, GB
+is 1000³.";
+
+/// How to find the server, and how to answer.
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// Control socket of the server [default: control.sock in the data directory]
+    #[arg(long, value_name = "SOCKET", env = "HOLDFAST_CONTROL")]
+    control: Option<PathBuf>,
+    /// Data directory of the server, to find its control socket
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "HOLDFAST_DATA",
+        default_value = "holdfast-data"
+    )]
+    data: PathBuf,
+    /// Answer in JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VolumeCommand {
+    /// Make a volume and serve it at once
+    #[command(after_long_help = CREATE_EXAMPLES)]
+    Create(CreateArguments),
+    /// List all volumes
+    List {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Show one volume, with lines to paste into iscsiadm
+    Show {
+        /// The volume's name
+        name: VolumeName,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Grow a volume online; initiators are told by a unit attention
+    Resize {
+        /// The volume's name
+        name: VolumeName,
+        /// New size, such as 2GiB; volumes only grow
+        #[arg(long)]
+        size: Size,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Delete a volume with its data and its reservations
+    Delete {
+        /// The volume's name
+        name: VolumeName,
+        /// Drop its sessions; without it a volume in use is not deleted
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArguments {
+    /// Name: 3 to 63 lowercase letters, digits, single '-' or '_' between them
+    name: VolumeName,
+    /// Size, such as 1GiB; for a block device the device's if left out
+    #[arg(long)]
+    size: Option<Size>,
+    /// Group, made if it does not exist [default: default]
+    #[arg(long)]
+    group: Option<GroupName>,
+    /// Where its blocks are
+    #[arg(long, value_enum, default_value = "file")]
+    backend: BackendArgument,
+    /// Block device, or file to make [default for a file: one in the data directory]
+    #[arg(long, required_if_eq("backend", "block"))]
+    path: Option<PathBuf>,
+    /// Bytes of a logical block: 512 or 4096
+    #[arg(long, value_name = "BYTES", default_value = "512")]
+    block_size: BlockSize,
+    /// Refuse every write (DATA PROTECT)
+    #[arg(long)]
+    read_only: bool,
+    /// Let initiators eject and load the medium; clusters refuse removable disks
+    #[arg(long)]
+    removable: bool,
+    /// Sessions that may be logged in at once [default: limits.sessions_per_volume, 128]
+    #[arg(long, value_name = "N")]
+    sessions_max: Option<u32>,
+    /// For tests: hold each request in the backend for that long, such as 5ms
+    #[arg(long, value_name = "TIME")]
+    delay: Option<Delay>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// [`BackendKind`] as a flag.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BackendArgument {
+    /// A thin file
+    File,
+    /// Memory, gone when the server stops
+    Ram,
+    /// Discards writes, reads zeros
+    Null,
+    /// A raw block device
+    Block,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GroupCommand {
+    /// List all groups and who may log in to their volumes
+    List {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Make a group; its access rules are [groups.NAME] of the configuration, or [access]
+    Create {
+        /// Name: 3 to 63 lowercase letters, digits, single '-' between them
+        name: GroupName,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Delete an empty group
+    Delete {
+        /// The group's name
+        name: GroupName,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// List sessions that are logged in
+    List {
+        /// Only those of this volume
+        #[arg(long, value_name = "NAME")]
+        volume: Option<VolumeName>,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ReservationCommand {
+    /// Show who has registered with a volume and who holds its reservation
+    Show {
+        /// The volume's name
+        name: VolumeName,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ServerCommand {
+    /// Show the server: portals, volumes, sessions
+    Status {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Drain and stop the server, as SIGTERM does
+    Stop {
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+/// No parameters.
+#[derive(Serialize)]
+struct Nothing {}
+
+impl Connection {
+    /// Calls a method and prints its answer: as JSON, or as `show` puts it.
+    fn ask<R: Serialize + DeserializeOwned>(
+        &self,
+        out: &mut dyn Write,
+        method: &str,
+        params: &impl Serialize,
+        show: impl FnOnce(&R) -> String,
+    ) -> Result<(), Failure> {
+        let socket = self
+            .control
+            .clone()
+            .unwrap_or_else(|| control_socket_in(&self.data));
+        let answer: R = Client::connect(&socket)
+            .and_then(|mut client| client.call(method, params))
+            .map_err(|error| Failure {
+                code: exit_code(&error),
+                message: error.to_string(),
+            })?;
+        if self.json {
+            let text = serde_json::to_string_pretty(&answer).map_err(Failure::new)?;
+            print(out, &format!("{text}\n"));
+        } else {
+            print(out, &show(&answer));
+        }
+        Ok(())
+    }
+}
+
+fn exit_code(error: &ClientError) -> u8 {
+    match error {
+        ClientError::Unreachable { .. } => EXIT_UNREACHABLE,
+        ClientError::NoAnswer { .. } | ClientError::Refused { .. } => super::EXIT_FAILED,
+    }
+}
+
+pub(super) fn volume(command: VolumeCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        VolumeCommand::Create(arguments) => {
+            let (create, connection) = arguments.request()?;
+            connection.ask(
+                out,
+                method::VOLUME_CREATE,
+                &create,
+                |volume: &VolumeView| format!("created {}: {}\n", volume.name, volume.iqn),
+            )
+        }
+        VolumeCommand::List { connection } => {
+            connection.ask(out, method::VOLUME_LIST, &Nothing {}, show::volumes)
+        }
+        VolumeCommand::Show { name, connection } => connection.ask(
+            out,
+            method::VOLUME_SHOW,
+            &VolumeSelect { name },
+            show::volume,
+        ),
+        VolumeCommand::Resize {
+            name,
+            size,
+            connection,
+        } => {
+            let resize = VolumeResize {
+                name,
+                size_bytes: size.0,
+            };
+            connection.ask(
+                out,
+                method::VOLUME_RESIZE,
+                &resize,
+                |volume: &VolumeView| {
+                    format!("{} has {} now\n", volume.name, human(volume.size_bytes))
+                },
+            )
+        }
+        VolumeCommand::Delete {
+            name,
+            force,
+            connection,
+        } => {
+            let delete = VolumeDelete { name, force };
+            connection.ask(
+                out,
+                method::VOLUME_DELETE,
+                &delete,
+                |volume: &VolumeView| format!("deleted {}\n", volume.name),
+            )
+        }
+    }
+}
+
+pub(super) fn group(command: GroupCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        GroupCommand::List { connection } => {
+            connection.ask(out, method::GROUP_LIST, &Nothing {}, show::groups)
+        }
+        GroupCommand::Create { name, connection } => connection.ask(
+            out,
+            method::GROUP_CREATE,
+            &GroupSelect { name },
+            |group: &GroupView| format!("created {}\n", group.name),
+        ),
+        GroupCommand::Delete { name, connection } => connection.ask(
+            out,
+            method::GROUP_DELETE,
+            &GroupSelect { name },
+            |group: &GroupView| format!("deleted {}\n", group.name),
+        ),
+    }
+}
+
+pub(super) fn session(command: SessionCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    let SessionCommand::List { volume, connection } = command;
+    connection.ask(
+        out,
+        method::SESSION_LIST,
+        &SessionList { volume },
+        show::sessions,
+    )
+}
+
+pub(super) fn reservation(command: ReservationCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    let ReservationCommand::Show { name, connection } = command;
+    connection.ask(
+        out,
+        method::RESERVATION_SHOW,
+        &VolumeSelect { name },
+        show::reservation,
+    )
+}
+
+pub(super) fn server(command: ServerCommand, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        ServerCommand::Status { connection } => {
+            connection.ask(out, method::SERVER_STATUS, &Nothing {}, show::status)
+        }
+        ServerCommand::Stop { connection } => {
+            connection.ask(out, method::SERVER_STOP, &Nothing {}, |(): &()| {
+                "the server drains and stops\n".to_owned()
+            })
+        }
+    }
+}
+
+impl CreateArguments {
+    fn request(self) -> Result<(VolumeCreate, Connection), Failure> {
+        if self.size.is_none() && !matches!(self.backend, BackendArgument::Block) {
+            let message = "a volume that is no block device needs --size, such as --size 1GiB";
+            return Err(Failure {
+                code: EXIT_USAGE,
+                message: message.to_owned(),
+            });
+        }
+        // The server's working directory is another one.
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path)
+                .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+        };
+        let create = VolumeCreate {
+            name: self.name,
+            size_bytes: self.size.map(|size| size.0),
+            group: self.group,
+            backend: match self.backend {
+                BackendArgument::File => BackendKind::File,
+                BackendArgument::Ram => BackendKind::Ram,
+                BackendArgument::Null => BackendKind::Null,
+                BackendArgument::Block => BackendKind::Block,
+            },
+            path: self.path.map(absolute).transpose()?,
+            block_bytes: self.block_size,
+            read_only: self.read_only,
+            removable: self.removable,
+            sessions_max: self.sessions_max,
+            delay_us: self.delay.map_or(0, |delay| delay.us),
+        };
+        Ok((create, self.connection))
+    }
+}

@@ -1,0 +1,116 @@
+//! Layer 8: the command line.
+//!
+//! `serve` runs the server; every other command asks a running one over its control socket. Here
+//! are flags, help, tables and exit codes; what the commands do is in [`crate::control`].
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.
+
+mod client;
+mod logging;
+mod serve;
+mod show;
+mod table;
+mod values;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::control::plane::Launch;
+
+const EXIT_FAILED: u8 = 1;
+/// As clap ends on a command line that it can't parse.
+const EXIT_USAGE: u8 = 2;
+const EXIT_UNREACHABLE: u8 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  holdfast serve                                   serve ./holdfast-data on 127.0.0.1:3260
+  holdfast volume create db-1 --size 100GiB        make a thin volume in a file
+  holdfast volume list                             what there is, and the targets' names
+  holdfast session list                            who is logged in
+  holdfast reservation show db-1                   who has registered, who holds the reservation
+
+A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
+once, up to its limit; SCSI-3 persistent reservations decide who may write.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.";
+
+/// An iSCSI target for shared volumes, with SCSI-3 persistent reservations that hold
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_long_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve volumes until Ctrl-C or SIGTERM
+    Serve(Box<serve::ServeArguments>),
+    /// Create, list, show, grow and delete volumes of a running server
+    #[command(subcommand)]
+    Volume(client::VolumeCommand),
+    /// List and manage volume groups of a running server
+    #[command(subcommand)]
+    Group(client::GroupCommand),
+    /// Show who is logged in to a running server
+    #[command(subcommand)]
+    Session(client::SessionCommand),
+    /// Show persistent reservations of a running server
+    #[command(subcommand)]
+    Reservation(client::ReservationCommand),
+    /// Show or stop a running server
+    #[command(subcommand)]
+    Server(client::ServerCommand),
+}
+
+/// Parses the process's arguments and does what they say. `launch` starts the data path.
+#[must_use]
+pub fn main(launch: &dyn Launch) -> ExitCode {
+    run(Cli::parse(), launch, &mut std::io::stdout().lock())
+}
+
+fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Serve(arguments) => serve::run(*arguments, launch, out),
+        Command::Volume(command) => client::volume(command, out),
+        Command::Group(command) => client::group(command, out),
+        Command::Session(command) => client::session(command, out),
+        Command::Reservation(command) => client::reservation(command, out),
+        Command::Server(command) => client::server(command, out),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            // Nobody may be reading.
+            let _ = writeln!(std::io::stderr(), "error: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why a command failed, and how the process is to end.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(message: impl ToString) -> Self {
+        Self {
+            code: EXIT_FAILED,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// Writes to `out`; whether anybody reads it to the end is the reader's affair.
+fn print(out: &mut dyn Write, text: &str) {
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Answers of the server for people.
+
+#![allow(clippy::ptr_arg, reason = "they show what the answer was parsed to")]
+
+use std::time::Duration;
+
+use super::table::{Column, describe, render};
+use super::values::{human, human_seconds};
+use crate::control::api::{
+    GroupView, ReservationView, ServerStatus, SessionView, VolumeState, VolumeView,
+};
+
+pub(super) fn volumes(volumes: &Vec<VolumeView>) -> String {
+    let columns = [
+        Column::Text("NAME"),
+        Column::Text("GROUP"),
+        Column::Number("SIZE"),
+        Column::Text("BACKEND"),
+        Column::Text("STATE"),
+        Column::Number("SESSIONS"),
+        Column::Text("IQN"),
+    ];
+    render(
+        &columns,
+        volumes.iter().map(|volume| {
+            vec![
+                volume.name.clone(),
+                volume.group.clone(),
+                human(volume.size_bytes),
+                volume.backend.clone(),
+                state(volume).to_owned(),
+                volume.sessions.to_string(),
+                volume.iqn.clone(),
+            ]
+        }),
+    )
+}
+
+fn state(volume: &VolumeView) -> &'static str {
+    match volume.state {
+        VolumeState::Online => "online",
+        VolumeState::Failed => "failed",
+    }
+}
+
+pub(super) fn volume(volume: &VolumeView) -> String {
+    let mut pairs = vec![
+        ("name", volume.name.clone()),
+        ("group", volume.group.clone()),
+        ("iqn", volume.iqn.clone()),
+        ("id", volume.id.clone()),
+        (
+            "size",
+            format!("{} ({} bytes)", human(volume.size_bytes), volume.size_bytes),
+        ),
+        ("block", format!("{} bytes", volume.block_bytes)),
+        (
+            "access",
+            if volume.read_only {
+                "read-only"
+            } else {
+                "read and write"
+            }
+            .to_owned(),
+        ),
+        (
+            "medium",
+            if volume.removable {
+                "removable"
+            } else {
+                "fixed"
+            }
+            .to_owned(),
+        ),
+        ("backend", volume.backend.clone()),
+    ];
+    if let Some(path) = &volume.path {
+        pairs.push(("path", path.display().to_string()));
+    }
+    if volume.delay_us > 0 {
+        let delay = Duration::from_micros(volume.delay_us);
+        pairs.push(("delay", format!("{delay:?} for each request")));
+    }
+    pairs.push(("state", state(volume).to_owned()));
+    if let Some(problem) = &volume.problem {
+        pairs.push(("problem", problem.clone()));
+    }
+    pairs.push((
+        "sessions",
+        format!("{} of {}", volume.sessions, volume.sessions_max),
+    ));
+    pairs.push(("portals", volume.portals.join(", ")));
+    if let Some(portal) = volume.portals.first() {
+        let iqn = &volume.iqn;
+        pairs.push((
+            "connect",
+            format!("iscsiadm -m node -T {iqn} -p {portal} -o new"),
+        ));
+        pairs.push(("", format!("iscsiadm -m node -T {iqn} -p {portal} --login")));
+    }
+    describe(&pairs)
+}
+
+pub(super) fn groups(groups: &Vec<GroupView>) -> String {
+    let columns = [
+        Column::Text("NAME"),
+        Column::Number("VOLUMES"),
+        Column::Text("CHAP"),
+        Column::Text("DIGESTS"),
+        Column::Text("INITIATORS"),
+        Column::Text("NETWORKS"),
+    ];
+    let list = |items: &[String], none: &str| match items {
+        [] => none.to_owned(),
+        items => items.join(","),
+    };
+    render(
+        &columns,
+        groups.iter().map(|group| {
+            vec![
+                group.name.clone(),
+                group.volumes.to_string(),
+                if group.chap { "required" } else { "no" }.to_owned(),
+                if group.require_digests {
+                    "required"
+                } else {
+                    "optional"
+                }
+                .to_owned(),
+                list(&group.initiators, "any"),
+                list(&group.allow, "none"),
+            ]
+        }),
+    )
+}
+
+pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {
+    let columns = [
+        Column::Text("VOLUME"),
+        Column::Text("INITIATOR"),
+        Column::Text("ISID"),
+        Column::Number("TSIH"),
+        Column::Text("ADDRESS"),
+        Column::Number("REACTOR"),
+        Column::Text("DIGESTS"),
+        Column::Number("SINCE"),
+        Column::Number("COMMANDS"),
+        Column::Number("READ"),
+        Column::Number("WRITTEN"),
+    ];
+    render(
+        &columns,
+        sessions.iter().map(|session| {
+            let digests = match (session.header_digest, session.data_digest) {
+                (true, true) => "header,data",
+                (true, false) => "header",
+                (false, true) => "data",
+                (false, false) => "none",
+            };
+            vec![
+                session
+                    .volume
+                    .clone()
+                    .unwrap_or_else(|| "(discovery)".to_owned()),
+                session.initiator.clone(),
+                session.isid.clone(),
+                session.tsih.to_string(),
+                session.address.clone(),
+                session.reactor.to_string(),
+                digests.to_owned(),
+                human_seconds(session.seconds),
+                session.commands.to_string(),
+                human(session.read_bytes),
+                human(session.written_bytes),
+            ]
+        }),
+    )
+}
+
+pub(super) fn reservation(reservation: &ReservationView) -> String {
+    let mut text = describe(&[
+        ("volume", reservation.volume.clone()),
+        (
+            "type",
+            reservation
+                .kind
+                .clone()
+                .unwrap_or_else(|| "not reserved".to_owned()),
+        ),
+        ("generation", reservation.generation.to_string()),
+        (
+            "aptpl",
+            if reservation.aptpl { "yes" } else { "no" }.to_owned(),
+        ),
+        ("registrations", reservation.registrations.len().to_string()),
+    ]);
+    if reservation.registrations.is_empty() {
+        return text;
+    }
+    let columns = [
+        Column::Text("KEY"),
+        Column::Text("HOLDER"),
+        Column::Number("PORT"),
+        Column::Text("ISID"),
+        Column::Text("INITIATOR"),
+    ];
+    let rows = reservation.registrations.iter().map(|registration| {
+        vec![
+            registration.key.clone(),
+            if registration.holder { "holder" } else { "-" }.to_owned(),
+            registration.port.to_string(),
+            registration.isid.clone(),
+            registration.initiator.clone(),
+        ]
+    });
+    text.push('\n');
+    text.push_str(&render(&columns, rows));
+    text
+}
+
+pub(super) fn status(status: &ServerStatus) -> String {
+    describe(&[
+        ("version", status.version.clone()),
+        ("pid", status.pid.to_string()),
+        ("san", status.san.clone()),
+        ("data", status.data.display().to_string()),
+        ("portals", status.portals.join(", ")),
+        ("reactors", status.reactors.to_string()),
+        ("volumes", status.volumes.to_string()),
+        ("sessions", status.sessions.to_string()),
+    ])
+}

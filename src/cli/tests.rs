@@ -1,0 +1,174 @@
+use clap::{CommandFactory, Parser};
+
+use super::*;
+use crate::base::tuning::Tuning;
+use crate::control::config::{Config, PortalConfig};
+use crate::control::server::Running;
+use crate::control::service::fake::FakeLaunch;
+
+/// Runs a command line; what it printed, and how it ended.
+fn holdfast(arguments: &[&str]) -> (String, ExitCode) {
+    let mut out = Vec::new();
+    let cli = Cli::try_parse_from([&["holdfast"], arguments].concat()).unwrap();
+    let code = run(cli, &FakeLaunch::default(), &mut out);
+    (String::from_utf8(out).unwrap(), code)
+}
+
+/// What the parser says against a command line.
+fn refused(arguments: &[&str]) -> String {
+    Cli::try_parse_from([&["holdfast"], arguments].concat())
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn the_commands_are_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_and_flag_explains_itself() {
+    fn check(command: &clap::Command) {
+        assert!(
+            command.get_about().is_some(),
+            "{} says nothing",
+            command.get_name()
+        );
+        for argument in command.get_arguments() {
+            let help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let (command, argument) = (command.get_name(), argument.get_id());
+            assert!(
+                !help.is_empty() || argument == "help",
+                "{command} {argument} says nothing"
+            );
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&Cli::command());
+}
+
+#[test]
+fn serve_has_the_flags_that_scripts_rely_on() {
+    let line = "serve --data d --listen 127.0.0.1:0 --listen [::1]:0 --control s --reactors 2 \
+                --engine auto --profile latency --config c --advertise 192.0.2.1:3260 \
+                --log debug --log-format json";
+    let words: Vec<_> = std::iter::once("holdfast")
+        .chain(line.split_whitespace())
+        .collect();
+    assert!(Cli::try_parse_from(words).is_ok());
+    assert!(Cli::try_parse_from(["holdfast", "serve", "--cores", "0-1"]).is_ok());
+    let help = Cli::command()
+        .find_subcommand_mut("serve")
+        .unwrap()
+        .render_long_help()
+        .to_string();
+    for flag in [
+        "--data <DIR>",
+        "--listen <ADDR:PORT>",
+        "--control <SOCKET>",
+        "--reactors <N>",
+        "--cores <LIST>",
+        "--engine <ENGINE>",
+        "--profile <NAME|FILE>",
+        "--config <FILE>",
+        "--advertise <ADDR:PORT>",
+        "--log <FILTER>",
+        "--log-format",
+    ] {
+        assert!(help.contains(flag), "{flag} in\n{help}");
+    }
+    assert!(
+        help.contains("holdfast serve --profile latency --cores 2,3"),
+        "{help}"
+    );
+}
+
+#[test]
+fn wrong_usage_is_told_with_what_was_expected() {
+    let (_, code) = holdfast(&["volume", "create", "db-1"]);
+    assert_eq!(code, ExitCode::from(EXIT_USAGE));
+    assert!(refused(&["volume", "create", "db-1", "--backend", "block"]).contains("--path"));
+    assert!(refused(&["volume", "create", "X", "--size", "1GiB"]).contains("3 to 63 of a-z"));
+    assert!(refused(&["volume", "create", "db-1", "--size", "big"]).contains("such as 1GiB"));
+    assert!(refused(&["volume", "create", "a1b", "--backend", "tape"]).contains("file, ram"));
+    assert!(refused(&["volume", "create", "a1b", "--block-size", "520"]).contains("512 or 4096"));
+    assert!(refused(&["volume", "create", "a1b", "--delay", "5"]).contains("such as 250us, 5ms"));
+}
+
+#[test]
+fn nobody_there_ends_with_its_own_code() {
+    let (_, code) = holdfast(&["volume", "list", "--control", "/nowhere/control.sock"]);
+    assert_eq!(code, ExitCode::from(EXIT_UNREACHABLE));
+}
+
+#[test]
+fn the_commands_work_against_a_server() {
+    let data = tempfile::tempdir().unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let portals = vec![PortalConfig {
+        listen,
+        ..PortalConfig::default()
+    }];
+    let config = Config {
+        data: data.path().to_owned(),
+        portals,
+        ..Config::default()
+    };
+    let launch = FakeLaunch::default();
+    let (stop, stopped) = crossbeam_channel::bounded(1);
+    let running = Running::start(config, Tuning::default(), &launch, stop).unwrap();
+    let socket = data.path().join("control.sock");
+    let ask = |arguments: &[&str]| {
+        let (text, code) =
+            holdfast(&[arguments, &["--control", socket.to_str().unwrap()]].concat());
+        assert_eq!(code, ExitCode::SUCCESS, "{arguments:?}");
+        text
+    };
+
+    let created = ask(&[
+        "volume",
+        "create",
+        "db-1",
+        "--size",
+        "64MiB",
+        "--group",
+        "databases",
+    ]);
+    assert_eq!(
+        created,
+        "created db-1: iqn.2024-01.internal.holdfast:holdfast:db-1\n"
+    );
+    ask(&["volume", "resize", "db-1", "--size", "1GiB"]);
+    launch.plane.log_in(launch.plane.volumes()[0]);
+
+    let list = ask(&["volume", "list"]);
+    assert_eq!(list.lines().count(), 3, "{list}");
+    assert!(list.starts_with("NAME"), "{list}");
+    let shown: serde_json::Value =
+        serde_json::from_str(&ask(&["volume", "show", "db-1", "--json"])).unwrap();
+    assert_eq!(shown["iqn"], "iqn.2024-01.internal.holdfast:holdfast:db-1");
+    assert_eq!(shown["size_bytes"], 1 << 30);
+    assert_eq!(shown["backend"], "file");
+    assert!(shown["sessions"].is_u64());
+    assert!(ask(&["volume", "show", "db-1"]).contains("iscsiadm -m node -T iqn.2024-01"));
+    assert!(ask(&["group", "list"]).contains("databases"));
+    assert!(ask(&["session", "list"]).contains("iqn.1993-08.org.debian:01:host1"));
+    assert!(ask(&["session", "list", "--json"]).starts_with('['));
+    let reservation = ask(&["reservation", "show", "db-1"]);
+    assert!(
+        reservation.contains("WRITE EXCLUSIVE - REGISTRANTS ONLY"),
+        "{reservation}"
+    );
+    assert!(
+        reservation.contains("0x0000000000000abc  holder"),
+        "{reservation}"
+    );
+    assert!(ask(&["server", "status"]).contains("reactors"));
+    ask(&["volume", "delete", "db-1", "--force"]);
+    assert!(!ask(&["volume", "list"]).contains("db-1"));
+    ask(&["server", "stop"]);
+    running.until(&stopped);
+}

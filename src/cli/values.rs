@@ -1,0 +1,124 @@
+//! Values on the command line.
+
+use std::str::FromStr;
+
+use bytesize::ByteSize;
+
+/// A size such as `1GiB`, `500MB` or `1073741824`, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size(pub(super) u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            "expected a size such as 1GiB, 1.5TiB or 500MB (GiB is 1024³, GB is 1000³ bytes)"
+                .to_owned()
+        };
+        // `ByteSize` would read a negative or huge number as some other one.
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ' ');
+        if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(plain) {
+            return Err(wrong());
+        }
+        let size: ByteSize = text.parse().map_err(|_| wrong())?;
+        if size.as_u64() == u64::MAX {
+            return Err(wrong());
+        }
+        Ok(Self(size.as_u64()))
+    }
+}
+
+/// A length of time such as `250us`, `5ms` or `1s`, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delay {
+    pub(super) us: u64,
+}
+
+impl FromStr for Delay {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "expected a time such as 250us, 5ms or 1s";
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let unit_us = match unit {
+            "us" => 1,
+            "ms" => 1000,
+            "s" => 1_000_000,
+            _ => return Err(wrong),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong)?;
+        let us = number.checked_mul(unit_us).ok_or(wrong)?;
+        Ok(Self { us })
+    }
+}
+
+/// A size for people.
+pub(super) fn human(bytes: u64) -> String {
+    ByteSize::b(bytes).to_string()
+}
+
+/// A length of time for people.
+pub(super) fn human_seconds(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, ..) => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours:02}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_units() {
+        let size = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        assert_eq!(size("64 MiB"), Ok(64 << 20));
+        assert_eq!(size("1.5TiB"), Ok(3 << 39));
+        assert_eq!(size("1GB"), Ok(1_000_000_000));
+        assert_eq!(size("1073741824"), Ok(1 << 30));
+        for wrong in [
+            "",
+            "GiB",
+            "-1GiB",
+            "1XiB",
+            "1e30GiB",
+            "99999999999999999999999",
+            "+1",
+        ] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn delays_take_units() {
+        let delay = |text: &str| text.parse::<Delay>().map(|delay| delay.us).ok();
+        assert_eq!(
+            ["250us", "5ms", "1s", "0ms"].map(delay),
+            [250, 5000, 1_000_000, 0].map(Some)
+        );
+        let wrong = [
+            "",
+            "5",
+            "ms",
+            "-5ms",
+            "5 ms",
+            "1.5s",
+            "5h",
+            "99999999999999999999s",
+        ];
+        assert_eq!(wrong.map(delay), [None; 8]);
+        assert_eq!(delay("18446744073709551615s"), None);
+    }
+
+    #[test]
+    fn times_are_short() {
+        let told = [5, 65, 3_700, 90_000].map(human_seconds);
+        assert_eq!(told, ["5s", "1m05s", "1h01m", "1d01h"]);
+    }
+}
