@@ -1,0 +1,76 @@
+//! What the integration tests share: the server under test as a child process, and an independent
+//! initiator. Nothing here uses the target's own protocol code, because these helpers judge it.
+#![allow(dead_code, reason = "each test file uses its own part of the helpers")]
+#![allow(
+    unreachable_pub,
+    reason = "a module shared by test crates has no outside"
+)]
+#![allow(
+    missing_docs,
+    reason = "names that repeat the standard's need no sentence"
+)]
+
+pub mod chap;
+pub mod cluster;
+pub mod initiator;
+pub mod login;
+pub mod pdu;
+pub mod reserve;
+pub mod scsi;
+pub mod seccomp;
+pub mod server;
+
+/// Makes one `#[test]` of each function for both engines with one and with three reactors.
+///
+/// The functions take a [`server::Setup`] by value; the volumes they make are in RAM.
+#[macro_export]
+macro_rules! on_every_engine {
+    ($($name:ident),* $(,)?) => {
+        $crate::engine_tests!(uring_one_reactor, Uring, 1, "ram", $($name),*);
+        $crate::engine_tests!(uring_three_reactors, Uring, 3, "ram", $($name),*);
+        $crate::engine_tests!(mio_one_reactor, Mio, 1, "ram", $($name),*);
+        $crate::engine_tests!(mio_three_reactors, Mio, 3, "ram", $($name),*);
+    };
+}
+
+/// As `on_every_engine`, with file and RAM volumes each.
+#[macro_export]
+macro_rules! on_every_backend {
+    ($($name:ident),* $(,)?) => {
+        $crate::engine_tests!(uring_one_reactor_ram, Uring, 1, "ram", $($name),*);
+        $crate::engine_tests!(uring_three_reactors_ram, Uring, 3, "ram", $($name),*);
+        $crate::engine_tests!(mio_one_reactor_ram, Mio, 1, "ram", $($name),*);
+        $crate::engine_tests!(mio_three_reactors_ram, Mio, 3, "ram", $($name),*);
+        $crate::on_every_file_engine!($($name),*);
+    };
+}
+
+/// As `on_every_engine`, with file volumes.
+#[macro_export]
+macro_rules! on_every_file_engine {
+    ($($name:ident),* $(,)?) => {
+        $crate::engine_tests!(uring_one_reactor_file, Uring, 1, "file", $($name),*);
+        $crate::engine_tests!(uring_three_reactors_file, Uring, 3, "file", $($name),*);
+        $crate::engine_tests!(mio_one_reactor_file, Mio, 1, "file", $($name),*);
+        $crate::engine_tests!(mio_three_reactors_file, Mio, 3, "file", $($name),*);
+    };
+}
+
+/// One module of tests on one setup.
+#[macro_export]
+macro_rules! engine_tests {
+    ($module:ident, $engine:ident, $reactors:literal, $backend:literal, $($name:ident),*) => {
+        mod $module {
+            use $crate::support::server::{Engine, Setup};
+            $(
+                #[test]
+                fn $name() {
+                    let setup = Setup::new(Engine::$engine, $reactors, $backend);
+                    if setup.is_possible() {
+                        super::$name(setup);
+                    }
+                }
+            )*
+        }
+    };
+}
