@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::cluster::{A, B, C, Cluster, held};
 use support::initiator::{Command, Initiator};
 use support::reserve::{action, flag, kind, parameters};
@@ -19,6 +21,7 @@ on_every_engine!(
     a_thousand_returns_do_not_grow_the_table,
     thirty_two_sessions_register_at_once,
     two_nodes_compare_and_write_one_place,
+    of_two_nodes_that_fence_each_other_one_wins,
 );
 
 fn windows_cluster_validation(setup: Setup) {
@@ -313,4 +316,71 @@ fn two_nodes_compare_and_write_one_place(setup: Setup) {
         );
         assert_eq!(a.read_blocks(lba, blocks).good(), value(count));
     }
+}
+
+/// The split brain: both nodes PREEMPT AND ABORT each other at once. Whichever comes first ends the
+/// other's command; waiting for each other, or failing both, would leave the cluster without a winner.
+/// A wait shows as half the fence's limit of ten seconds; without one a round takes milliseconds.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a deadlock here ends by the fence's limit"
+)]
+fn of_two_nodes_that_fence_each_other_one_wins(setup: Setup) {
+    const ROUNDS: u32 = 40;
+    const WAIT_MAX: Duration = Duration::from_secs(5);
+    let setup = setup.config("[tuning]\nconnections = \"spread\"\n");
+    let Cluster {
+        mut a,
+        mut b,
+        server: _server,
+        ..
+    } = Cluster::new(&setup);
+    tell_of_aborts(&mut a);
+    b.take_attentions();
+    for round in 0..ROUNDS {
+        a.register_and_ignore(A).good();
+        b.register_and_ignore(B).good();
+        a.reserve(kind::WE_RO, A).good();
+        let start = Instant::now();
+        let (of_a, of_b) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| b.preempt_and_abort(kind::WE_RO, B, A));
+            let of_a = a.preempt_and_abort(kind::WE_RO, A, B);
+            (of_a, other.join().expect("the other node is answered"))
+        });
+        assert!(
+            start.elapsed() < WAIT_MAX,
+            "round {round}: they waited for each other"
+        );
+        let (winner, key, loser) = match (of_a.is_good(), of_b.is_good()) {
+            (true, false) => (&mut a, A, of_b),
+            (false, true) => (&mut b, B, of_a),
+            _ => panic!("round {round}: {of_a:?} and {of_b:?}"),
+        };
+        let late = status::RESERVATION_CONFLICT;
+        match loser.status {
+            status::CHECK_CONDITION => {
+                assert_eq!(loser.sense_code(), sense::REGISTRATIONS_PREEMPTED);
+            }
+            told => assert!(
+                [status::TASK_ABORTED, status::BUSY, late].contains(&told),
+                "{loser:?}"
+            ),
+        }
+        assert_eq!(winner.keys(), [key]);
+        assert_eq!(winner.read_reservation(), held(key, kind::WE_RO));
+        winner.clear(key).good();
+        a.take_attentions();
+        b.take_attentions();
+    }
+}
+
+/// TAS of the control mode page: a command that another nexus ends is answered TASK ABORTED.
+fn tell_of_aborts(session: &mut Initiator) {
+    let sensed = session.read(&[0x1a, 0x08, 0x0a, 0, 255, 0], 255).good();
+    let mut list = vec![0; 4];
+    list.extend_from_slice(&sensed[4..]);
+    list[4] &= 0x3f; // PS is reserved in MODE SELECT
+    list[4 + 5] |= 0x40;
+    let length = u8::try_from(list.len()).expect("one page");
+    session.write(&[0x15, 0x10, 0, 0, length, 0], &list).good();
 }

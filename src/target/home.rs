@@ -80,8 +80,10 @@ impl Home {
         nexus: Option<NexusIndex>,
     ) -> Result<SerialGuard, Failure> {
         let aborting = |index| self.aborting.borrow().binary_search(&index).is_ok();
+        // A command that came after the abort may be sent again; one that came before is marked, and
+        // this answer is not the one it gets.
         if nexus.is_some_and(aborting) || !self.serial.enter(nexus).await {
-            return Err(Failure::aborted());
+            return Err(Failure::BUSY);
         }
         Ok(SerialGuard(Rc::clone(self)))
     }
@@ -192,8 +194,6 @@ impl Home {
             return;
         }
         *self.aborting.borrow_mut() = Arc::clone(nexuses);
-        self.serial
-            .turn_away(|nexus| nexuses.binary_search(&nexus).is_ok());
         let volume = self.volume.index;
         let attention = (!self.task_aborted_status()).then_some(UnitAttention::CommandsCleared);
         let call = || Call::AbortNexuses {
@@ -202,10 +202,13 @@ impl Home {
             spare,
             attention,
         };
+        // The marks go out ahead of the refusals, so that a victim that is turned away is answered as
+        // one whose command was aborted.
+        let marks = local.call_all(call, Some(local.now() + shared.fence_timeout));
+        self.serial
+            .turn_away(|nexus| nexuses.binary_search(&nexus).is_ok());
         // The fence has passed: what is left can be a read that hangs, and that is no reason to fail.
-        let _ = local
-            .call_all(call, Some(local.now() + shared.fence_timeout))
-            .await;
+        let _ = marks.await;
         *self.aborting.borrow_mut() = Arc::default();
     }
 

@@ -268,12 +268,13 @@ impl Local {
         }
     }
 
-    /// Asks every reactor at once and waits for all of them; the first failure counts.
-    pub(crate) async fn call_all(
+    /// Asks every reactor at once; the future waits for all of them, and the first failure counts.
+    /// The questions are posted when this returns, ahead of whatever is posted later.
+    pub(crate) fn call_all<F: Fn() -> Call>(
         &self,
-        call: impl Fn() -> Call,
+        call: F,
         deadline: Option<Instant>,
-    ) -> Result<Vec<Reply>, Failure> {
+    ) -> impl Future<Output = Result<Vec<Reply>, Failure>> + use<F> {
         let receivers: Vec<_> = (0..self.reactors())
             .map(|reactor| {
                 let (reply, receiver) = oneshot::channel();
@@ -286,16 +287,18 @@ impl Local {
                 receiver
             })
             .collect();
-        let mut replies = Vec::with_capacity(receivers.len());
-        let mut failed = None;
-        for receiver in receivers {
-            match receiver.await {
-                Ok(Reply::Failed(failure)) => failed = failed.or(Some(failure)),
-                Ok(reply) => replies.push(reply),
-                Err(_) => failed = failed.or(Some(Failure::target("a reactor stopped"))),
+        async move {
+            let mut replies = Vec::with_capacity(receivers.len());
+            let mut failed = None;
+            for receiver in receivers {
+                match receiver.await {
+                    Ok(Reply::Failed(failure)) => failed = failed.or(Some(failure)),
+                    Ok(reply) => replies.push(reply),
+                    Err(_) => failed = failed.or(Some(Failure::target("a reactor stopped"))),
+                }
             }
+            failed.map_or(Ok(replies), Err)
         }
-        failed.map_or(Ok(replies), Err)
     }
 
     /// Waits for `delay`.
