@@ -179,6 +179,7 @@ pub(crate) enum Call {
     /// At the volume's home: the body of PERSISTENT RESERVE IN.
     ReserveIn {
         volume: VolumeIndex,
+        nexus: NexusIndex,
         service_action: u8,
     },
     /// At the volume's home: RESERVE (6/10), or RELEASE.

@@ -67,9 +67,14 @@ pub(crate) async fn reserve_out(
 }
 
 /// The body of PERSISTENT RESERVE IN. It waits for a change that is under way: nobody is to see a
-/// node preempted whose last write may still be on its way to the medium.
-pub(crate) async fn reserve_in(home: Rc<Home>, service_action: u8) -> Result<Vec<u8>, Failure> {
-    let _serial = home.serialise(None).await?;
+/// node preempted whose last write may still be on its way to the medium. The change may be one that
+/// aborts this very command: then it is turned away, or the two would wait for each other.
+pub(crate) async fn reserve_in(
+    home: Rc<Home>,
+    nexus: NexusIndex,
+    service_action: u8,
+) -> Result<Vec<u8>, Failure> {
+    let _serial = home.serialise(Some(nexus)).await?;
     let inner = home.inner.borrow();
     Ok(reservation::report::body(service_action, &inner.state)?)
 }

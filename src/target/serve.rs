@@ -107,9 +107,13 @@ impl Core {
                 let work = reserve::reserve_out(home, sender, *command, local, shared);
                 self.answer_later(asker, async { reply_of(work.await) });
             }
-            Call::ReserveIn { service_action, .. } => {
+            Call::ReserveIn {
+                nexus,
+                service_action,
+                ..
+            } => {
                 self.answer_later(asker, async move {
-                    match reserve::reserve_in(home, service_action).await {
+                    match reserve::reserve_in(home, nexus, service_action).await {
                         Ok(body) => Reply::Bytes(body),
                         Err(failure) => Reply::Failed(failure),
                     }
