@@ -4,13 +4,14 @@ use super::failure::Failure;
 use super::home::Home;
 use super::local::Local;
 use super::message::{Reply, Task};
+use super::scope;
 use super::shared::Shared;
 use crate::reservation::{self, Command, Context, InitiatorPort, Nexus, NexusIndex};
 use crate::scsi::attention::UnitAttention;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Who sent a reservation command: the nexus, and the task to spare when its nexus is aborted.
+/// Who sent a reservation command: its registrant, and the task to spare when its nexus is aborted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sender {
     pub(crate) nexus: NexusIndex,
@@ -36,6 +37,10 @@ pub(crate) async fn reserve_out(
         if inner.state.is_blocked(&nexus) {
             return Err(Failure::RESERVATION_CONFLICT);
         }
+        let scope = home.volume.reservation_scope;
+        let ports = shared.port_identifiers();
+        let command = scope::command(scope, command, &ports);
+        let ports = scope::target_ports(scope, ports);
         let known = |name: &str| -> Vec<InitiatorPort> {
             let mut ports: Vec<_> = inner
                 .nexuses
@@ -47,7 +52,6 @@ pub(crate) async fn reserve_out(
             ports.dedup();
             ports
         };
-        let ports = shared.port_identifiers();
         let registrations_max = home.volume.registrations_max;
         let context = Context {
             ports: &ports,
