@@ -262,18 +262,6 @@ impl Home {
 
     /// Queues unit attentions: with the session of the nexus, or until it has one again.
     async fn attend(&self, attentions: Vec<(Nexus, Attention)>, local: &Local) {
-        let quiet = self
-            .volume
-            .unit
-            .load(&rcu::pin())
-            .modes
-            .current
-            .no_attention_on_release;
-        let told = |attention: &Attention| !quiet || *attention != Attention::ReservationsReleased;
-        let attentions: Vec<_> = attentions
-            .into_iter()
-            .filter(|(_, what)| told(what))
-            .collect();
         if attentions.is_empty() {
             return;
         }
@@ -307,6 +295,17 @@ impl Home {
                 inner.owe(nexus, what);
             }
         }
+    }
+
+    /// NUAR of the control mode page.
+    pub(crate) fn releases_quietly(&self) -> bool {
+        let guard = rcu::pin();
+        self.volume
+            .unit
+            .load(&guard)
+            .modes
+            .current
+            .no_attention_on_release
     }
 
     /// TAS of the control mode page.
