@@ -80,8 +80,10 @@ pub(crate) fn in_every_form(setup: &Setup, sequence: impl Fn(&mut Stage)) {
 }
 
 fn start(setup: &Setup, backend: &'static str) -> Server {
-    let mut fresh = Setup::new(setup.engine, setup.reactors, backend)
-        .config("[tuning]\nconnections = \"spread\"\nshards = \"spread\"\nshard_size = \"1MiB\"\n");
+    let mut fresh = Setup::new(setup.engine, setup.reactors, backend).config(
+        "[tuning]\nconnections = \"spread\"\nshards = \"spread\"\nshard_size = \"1MiB\"\n\
+         arena = \"16MiB\"\n",
+    );
     fresh.listen.clone_from(&setup.listen);
     fresh.portals = setup.portals;
     fresh.start()
