@@ -31,6 +31,7 @@ on_every_engine!(
     request_sense_takes_one_at_a_time,
     those_about_reservations_wait_for_their_nexus,
     no_other_nexus_gets_them,
+    a_node_that_logs_in_meanwhile_is_told,
     each_of_many_absent_nexuses_is_told,
     thirty_two_sessions_are_told_at_once,
     a_restart_leaves_one_alone,
@@ -380,6 +381,45 @@ fn no_other_nexus_gets_them(setup: Setup) {
     for session in &mut strangers {
         session.expect_no_attention();
     }
+}
+
+/// A login takes its way over reactors. A PREEMPT that comes meanwhile is told to the session that
+/// begins, whether it finds the nexus gone, coming, or there.
+fn a_node_that_logs_in_meanwhile_is_told(setup: Setup) {
+    const ROUNDS: usize = 150;
+    /// Commands that the session sends before it counts as not told.
+    const ASKED_MAX: usize = 2000;
+    let setup = setup.config("[tuning]\nconnections = \"spread\"\n");
+    let Cluster {
+        server,
+        volume,
+        mut a,
+        ..
+    } = Cluster::new(&setup);
+    a.register(0, A).good();
+    let login = server.login(&volume, "b");
+    let mut b = server.session(&volume, "b");
+    for round in 0..ROUNDS {
+        b.register(0, B).good();
+        b.logout();
+        b = std::thread::scope(|scope| {
+            let coming = scope.spawn(|| login.connect());
+            a.preempt(kind::WE_RO, A, B).good();
+            coming.join().expect("it may come in")
+        });
+        // A session that was on its way just then may hear of it a moment later.
+        let mut told = Vec::new();
+        for _ in 0..ASKED_MAX {
+            told.extend(b.take_attentions());
+            if told.len() > 1 {
+                break;
+            }
+        }
+        let both = [sense::POWER_ON, sense::REGISTRATIONS_PREEMPTED];
+        assert_eq!(told, both, "round {round}");
+        b.expect_no_attention();
+    }
+    a.expect_no_attention();
 }
 
 fn each_of_many_absent_nexuses_is_told(setup: Setup) {
