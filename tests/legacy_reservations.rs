@@ -15,6 +15,11 @@ const RESERVE_6: [u8; 6] = [0x16, 0, 0, 0, 0, 0];
 const RELEASE_6: [u8; 6] = [0x17, 0, 0, 0, 0, 0];
 const RESERVE_10: [u8; 10] = [0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const RELEASE_10: [u8; 10] = [0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const READ_CAPACITY_10: [u8; 10] = [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const LOG_SENSE: [u8; 10] = [0x4d, 0, 0x40, 0, 0, 0, 0, 0, 255, 0]; // the pages that there are
+const START: [u8; 6] = [0x1b, 0, 0, 0, 1, 0];
+const STOP: [u8; 6] = [0x1b, 0, 0, 0, 0, 0];
+const ALLOW_MEDIUM_REMOVAL: [u8; 6] = [0x1e, 0, 0, 0, 0, 0];
 const ALL: [&[u8]; 4] = [&RESERVE_6, &RELEASE_6, &RESERVE_10, &RELEASE_10];
 
 /// Task management functions (RFC 7143 section 11.5.1, RFC 7144 section 4).
@@ -105,7 +110,7 @@ fn kept_out() -> Vec<Command> {
         Command::read(&scsi::read16(0, 1), BLOCK),
         Command::write(&scsi::write16(0, 1), &pattern(1, 1)),
         Command::none(&scsi::synchronize_cache10()),
-        Command::read(&scsi::read_capacity16(), 32),
+        Command::none(&STOP),
         Command::read(&scsi::mode_sense6(0x3f), 255),
         Command::none(&RESERVE_6),
         Command::none(&RESERVE_10),
@@ -116,6 +121,20 @@ fn kept_out() -> Vec<Command> {
             .map(|service| Command::write(&out_cdb(service, kind::WE, 24), &list)),
     );
     commands
+}
+
+/// Commands that nobody's reservation keeps out (SPC-2 section 5.5.1 and annex B).
+fn let_through() -> Vec<Command> {
+    vec![
+        Command::read(&scsi::inquiry(None, 96), 96),
+        Command::read(&scsi::report_luns(), 256),
+        Command::read(&scsi::request_sense(), 252),
+        Command::read(&READ_CAPACITY_10, 8),
+        Command::read(&scsi::read_capacity16(), 32),
+        Command::read(&LOG_SENSE, 255),
+        Command::none(&START),
+        Command::none(&ALLOW_MEDIUM_REMOVAL),
+    ]
 }
 
 fn the_holder_alone_gets_in(setup: Setup) {
@@ -133,10 +152,9 @@ fn the_holder_alone_gets_in(setup: Setup) {
             for command in kept_out() {
                 session.run(&command).conflict();
             }
-            // SPC-2 section 5.5.1 lets these through.
-            session.inquire(None);
-            session.read(&scsi::report_luns(), 256).good();
-            session.read(&scsi::request_sense(), 252).good();
+            for command in let_through() {
+                session.run(&command).good();
+            }
         }
         a.write_blocks(0, &pattern(2, 1)).good();
         assert!(a.keys().is_empty(), "nobody has registered meanwhile");
