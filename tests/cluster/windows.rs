@@ -1,9 +1,9 @@
 //! Windows Server: failover cluster validation, a cluster disk or CSV in use, a SQL Server failover
 //! cluster instance.
 //!
-//! Sources: MS-CSVP sections 3.2.4.15–3.2.4.24 (the validation); "Failover Clustering: persistent
-//! reservations" of the Windows Server documentation and the cluster log of a running cluster (the
-//! owner looks at its keys and its reservation every three seconds).
+//! Source: MS-CSVP sections 3.2.4.15–3.2.4.24 for the validation. The type, the attempts of an unregistered
+//! node, and a disk in use, whose owner looks at its keys and its reservation every three seconds, are
+//! common practice that no public text lays down.
 
 use super::stage::{NodeId, Stage, in_every_form};
 use crate::support::cluster::{A, B, C, held};
