@@ -283,24 +283,15 @@ impl Home {
 
     /// Queues unit attentions: with every session of each registrant, or until it has one again.
     async fn attend(self: &Rc<Self>, attentions: Vec<(Nexus, Attention)>, local: &Local) {
-        let quiet = self
-            .volume
-            .unit
-            .load(&rcu::pin())
-            .modes
-            .current
-            .no_attention_on_release;
-        let told = |attention: &Attention| !quiet || *attention != Attention::ReservationsReleased;
         let mut notices: Vec<Notice> = {
             let inner = self.inner.borrow();
-            let wanted = attentions.into_iter().filter(|(_, what)| told(what));
             let notice = |(registrant, what): (Nexus, Attention)| Notice {
                 due: inner.sessions_of(&registrant),
                 registrant,
                 what: what.into(),
                 is_told: false,
             };
-            wanted.map(notice).collect()
+            attentions.into_iter().map(notice).collect()
         };
         self.deliver(&mut notices, local).await;
         if notices.is_empty() {
@@ -361,6 +352,17 @@ impl Home {
             }
             !notice.due.is_empty()
         });
+    }
+
+    /// NUAR of the control mode page.
+    pub(crate) fn releases_quietly(&self) -> bool {
+        let guard = rcu::pin();
+        self.volume
+            .unit
+            .load(&guard)
+            .modes
+            .current
+            .no_attention_on_release
     }
 
     /// TAS of the control mode page.

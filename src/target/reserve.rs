@@ -26,8 +26,9 @@ pub(crate) async fn reserve_out(
     local: Local,
     shared: Arc<Shared>,
 ) -> Result<(), Failure> {
+    let is_release = matches!(command, Command::Release { .. });
     let _serial = home.serialise(Some(sender.nexus)).await?;
-    let outcome = {
+    let mut outcome = {
         let inner = home.inner.borrow();
         let nexus = inner
             .nexuses
@@ -60,6 +61,11 @@ pub(crate) async fn reserve_out(
         };
         reservation::apply(&inner.state, &nexus, &command, &context)?
     };
+    // NUAR speaks of the service action RELEASE alone (SPC-4 section 5.13.11.2.2): who unregisters the
+    // holder, or preempts with another type, is told on all the same.
+    if is_release && home.releases_quietly() {
+        outcome.attentions.clear();
+    }
     home.enact(
         outcome,
         Some(sender.nexus),
