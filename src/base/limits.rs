@@ -146,8 +146,8 @@ pub const LOAD_SESSIONS_MAX: usize = 4096;
 pub const LOAD_TRANSFER_BYTES_MAX: u32 = 16 << 20;
 /// Bytes of one data segment that the load generator takes (MaxRecvDataSegmentLength it declares).
 pub const LOAD_DATA_SEGMENT_BYTES: u32 = 1 << 20;
-/// Blocks of one volume whose content a run of the load generator keeps track of: four bytes each.
-pub const LOAD_VERIFY_BLOCKS_MAX: u64 = 1 << 27;
+/// Blocks of one volume whose content a run of the load generator keeps track of: eight bytes each.
+pub const LOAD_VERIFY_BLOCKS_MAX: u64 = 1 << 26;
 /// Kinds of failure that one run of the load generator tells apart; a target may invent sense codes.
 pub const LOAD_FAILURE_KINDS_MAX: usize = 64;
 /// Redirections that one login of the load generator follows.

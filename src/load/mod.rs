@@ -1,6 +1,6 @@
 //! Layer 7: the load generator. An initiator that measures any iSCSI target.
 //!
-//! [`run`] carries out a [`Plan`] and returns a [`Report`](report::Report). [`Rig`] is the piece
+//! [`run()`] carries out a [`Plan`] and returns a [`Report`]. [`Rig`] is the piece
 //! below it: it connects once and then runs bursts on the open sessions, so that several targets can
 //! be compared in turns. [`floor`] measures what this machine can do without a target.
 //!
@@ -31,13 +31,31 @@
 //! This room never serves, and never reaches a target but through a socket.
 
 pub mod address;
+mod connect;
+mod cpu;
+mod crew;
+mod engine;
 pub mod failure;
+pub mod floor;
+pub mod initiator;
+mod job;
 pub mod plan;
+pub mod report;
+mod rig;
+mod run;
 pub mod tally;
+mod workload;
 
 pub use address::{Address, AddressError};
+pub use crew::Interval;
 pub use failure::{FailureKind, Failures, Mismatch};
+pub use initiator::command::Capacity;
+pub use initiator::fault::Fault;
 pub use plan::{
     BlockSize, Cores, Credentials, LoginOptions, Pattern, Plan, PlanError, Threads, Workload,
 };
+pub use report::Report;
+pub use rig::{Burst, LoadError, Rig, VolumeInfo};
+pub use run::run;
 pub use tally::{Direction, Lane, Tally, Work};
+pub use workload::{Misfit, WrongBlock};

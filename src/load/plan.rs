@@ -30,7 +30,7 @@ pub struct Plan {
     pub duration: Duration,
     /// Ends the measurement after that many I/Os of each volume, if it comes before `duration`.
     pub io_count: Option<NonZeroU64>,
-    /// How often [`run`](super::run) hands out an interval.
+    /// How often [`run()`](super::run()) hands out an interval.
     pub interval: Duration,
     /// A connection whose outstanding commands bring no byte for that long has failed.
     pub timeout: Duration,

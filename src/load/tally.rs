@@ -5,11 +5,14 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::failure::{FailureKind, Failures};
+use super::workload::WrongBlock;
 
 /// The longest latency that is told apart, in nanoseconds: an hour. Longer ones count as that.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 /// Decimal digits to which a latency is kept.
 const LATENCY_DIGITS: u8 = 3;
+/// Wrong blocks that are told one by one.
+const WRONG_BLOCKS_MAX: usize = 16;
 
 /// Which way the data of an I/O goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +63,9 @@ pub struct Tally {
     pub failures: Failures,
     /// Blocks that were read and judged by their stamps.
     pub verified_blocks: u64,
+    /// The first blocks that were read and are not what was written. All of them are among the
+    /// failures.
+    pub wrong_blocks: Vec<WrongBlock>,
     /// I/Os of an open loop that were due and not started when the time was over.
     pub overdue: u64,
 }
@@ -101,6 +107,9 @@ impl Tally {
         self.failures.merge(&other.failures);
         self.verified_blocks += other.verified_blocks;
         self.overdue += other.overdue;
+        let room = WRONG_BLOCKS_MAX.saturating_sub(self.wrong_blocks.len());
+        self.wrong_blocks
+            .extend(other.wrong_blocks.iter().take(room));
     }
 
     /// Counts an I/O that ended with GOOD.
@@ -114,6 +123,14 @@ impl Tally {
         lane.latency.saturating_record(latency_ns);
     }
 
+    /// Counts a read that brought something else than was written.
+    pub(super) fn mismatch(&mut self, wrong: WrongBlock) {
+        self.fail(FailureKind::Mismatch(wrong.mismatch));
+        if self.wrong_blocks.len() < WRONG_BLOCKS_MAX {
+            self.wrong_blocks.push(wrong);
+        }
+    }
+
     /// Counts an I/O that failed.
     pub(super) fn fail(&mut self, kind: FailureKind) {
         self.failures.add(kind, 1);
@@ -125,8 +142,6 @@ impl Tally {
 pub struct Work {
     /// CPU time of the client's threads. A spinning thread spends all of its time.
     pub cpu: Duration,
-    /// The part of it in turns of the loop in which something came: what the load really took.
-    pub busy: Duration,
     /// Receive calls that brought bytes.
     pub receives: u64,
     /// Receive calls that found nothing.
@@ -139,7 +154,6 @@ impl Work {
     /// Takes in the work of another thread.
     pub fn merge(&mut self, other: &Self) {
         self.cpu += other.cpu;
-        self.busy += other.busy;
         self.receives += other.receives;
         self.receives_empty += other.receives_empty;
         self.sends += other.sends;
