@@ -151,6 +151,21 @@ pub const WORKERS_DEFAULT: usize = 4;
 /// Jobs that wait for the disk workers; more wait in their channels.
 pub const WORKER_JOBS_MAX: usize = 1024;
 
+/// Commands that one session of the load generator keeps outstanding.
+pub const LOAD_DEPTH_MAX: u32 = 4096;
+/// Sessions of one run of the load generator.
+pub const LOAD_SESSIONS_MAX: usize = 4096;
+/// Bytes of the largest transfer of the load generator.
+pub const LOAD_TRANSFER_BYTES_MAX: u32 = 16 << 20;
+/// Bytes of one data segment that the load generator takes (MaxRecvDataSegmentLength it declares).
+pub const LOAD_DATA_SEGMENT_BYTES: u32 = 1 << 20;
+/// Blocks of one volume whose content a run of the load generator keeps track of: eight bytes each.
+pub const LOAD_VERIFY_BLOCKS_MAX: u64 = 1 << 26;
+/// Kinds of failure that one run of the load generator tells apart; a target may invent sense codes.
+pub const LOAD_FAILURE_KINDS_MAX: usize = 64;
+/// Redirections that one login of the load generator follows.
+pub const LOAD_REDIRECTIONS_MAX: u32 = 4;
+
 /// Bytes of a volume, smallest and largest.
 pub const VOLUME_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of the largest volume.
