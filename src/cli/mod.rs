@@ -1,12 +1,14 @@
 //! Layer 8: the command line.
 //!
-//! `serve` runs the server; every other command asks a running one over its control socket. Here
-//! are flags, help, tables and exit codes; what the commands do is in [`crate::control`].
+//! `serve` runs the server and `profile` looks at profiles and this host; every other command asks a
+//! running server over its control socket. Here are flags, help, tables and exit codes; what the
+//! commands do is in [`crate::control`].
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.
 
 mod client;
 mod logging;
+mod profile;
 mod serve;
 mod show;
 mod table;
@@ -31,6 +33,7 @@ Examples:
   holdfast volume list                             what there is, and the targets' names
   holdfast session list                            who is logged in
   holdfast reservation show db-1                   who has registered, who holds the reservation
+  holdfast profile check latency --cores 2,3       what to change on this host for that profile
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
@@ -64,6 +67,9 @@ enum Command {
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
+    /// List, show and compare performance profiles, and examine this host for one
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -80,6 +86,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Session(command) => client::session(command, out),
         Command::Reservation(command) => client::reservation(command, out),
         Command::Server(command) => client::server(command, out),
+        Command::Profile(command) => profile::run(command, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
