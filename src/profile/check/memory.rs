@@ -31,13 +31,22 @@ pub(super) fn reserved_huge_pages(host: &Host, _: &Demand<'_>) -> Finding {
     let point = Point::new(
         "reserved huge pages",
         Weight::Low,
-        "0, unless other programs use them",
+        "none that nobody uses",
         "Holdfast uses transparent ones; what is reserved is lost to its volumes and to the page cache",
     );
-    match host.number("/proc/sys/vm/nr_hugepages") {
-        None => point.unknown(),
-        Some(pages) => point.judged(pages == 0, pages.to_string(), "sysctl -w vm.nr_hugepages=0"),
-    }
+    let report = host.text("/proc/meminfo").unwrap_or_default();
+    let pages = |name: &str| {
+        let line = report.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse::<u64>().ok()
+    };
+    let (Some(total), Some(free)) = (pages("HugePages_Total:"), pages("HugePages_Free:")) else {
+        return point.unknown();
+    };
+    point.judged(
+        free == 0,
+        format!("{total}, of which {free} unused"),
+        format!("sysctl -w vm.nr_hugepages={}", total.saturating_sub(free)),
+    )
 }
 
 /// Payload memory is registered with each reactor's ring, which counts as locked.

@@ -68,7 +68,10 @@ const PREPARED: [(&str, &str); 34] = [
     ),
     ("proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456"),
     ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304"),
-    ("proc/sys/vm/nr_hugepages", "0"),
+    (
+        "proc/meminfo",
+        "HugePages_Total:       4\nHugePages_Free:        0",
+    ),
 ];
 
 const LIMITS: &str = "\
@@ -262,10 +265,10 @@ fn each_point_is_seen_and_has_its_remedy() {
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
         ),
         (
-            "proc/sys/vm/nr_hugepages".to_owned(),
-            "512",
+            "proc/meminfo".to_owned(),
+            "HugePages_Total:     512\nHugePages_Free:      500",
             "reserved huge pages",
-            "vm.nr_hugepages=0",
+            "vm.nr_hugepages=12",
         ),
         (
             "proc/sys/kernel/io_uring_disabled".to_owned(),
