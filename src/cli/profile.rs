@@ -22,7 +22,8 @@ Examples:
       serves only on a host that is prepared
 
 It changes nothing. tuning/host-setup, with the same --profile and --cores, changes what can be
-changed while the host runs, and undoes it again. What can't be read is `not known here`.";
+changed while the host runs, and undoes it again. What can't be read is `not known here`. Limits of
+locked memory and open files are those of the shell that runs this, not those of a systemd unit.";
 
 /// What to do with profiles.
 #[derive(Debug, Subcommand)]

@@ -17,14 +17,27 @@ const FAST_CLOCKS: [&str; 4] = [
     "arch_sys_counter",
 ];
 
-pub(super) fn pinning(_: &Host, demand: &Demand<'_>) -> Finding {
+pub(super) fn pinning(host: &Host, demand: &Demand<'_>) -> Finding {
     let point = Point::new(
         "reactor cores",
         demand.if_spinning(Weight::High, Weight::Low),
         demand.if_spinning("one core for each reactor", "any"),
-        "a reactor that is moved, or shares its core, waits for whole time slices (milliseconds)",
+        "a reactor that shares its core, or is moved, waits for whole time slices of the scheduler",
     );
     let state = show_cores(demand.cores());
+    let online = host.online();
+    let absent: BTreeSet<usize> = demand
+        .cores()
+        .iter()
+        .copied()
+        .filter(|core| !online.contains(core))
+        .collect();
+    if !online.is_empty() && !absent.is_empty() {
+        return point.change(
+            format!("not online: {}", show_cores(&absent)),
+            format!("choose among {}", show_cores(&online)),
+        );
+    }
     if demand.pinned {
         return point.good(state);
     }
@@ -42,7 +55,7 @@ pub(super) fn isolation(host: &Host, demand: &Demand<'_>) -> Finding {
         "core isolation",
         demand.if_spinning(Weight::High, Weight::Low),
         demand.if_spinning(format!("{list} isolated"), "any".to_owned()),
-        "another task on a spinning reactor's core stops it for a time slice, 3 ms and more",
+        "another task on a spinning reactor's core stops it for a whole time slice of the scheduler",
     );
     let boot = host.cores(&format!("{CPU}/isolated"));
     let cpuset = host.cores("/sys/fs/cgroup/cpuset.cpus.isolated");
@@ -81,7 +94,7 @@ pub(super) fn siblings(host: &Host, demand: &Demand<'_>) -> Finding {
         "hyper-threads",
         demand.if_spinning(Weight::High, Weight::Medium),
         "no other thread online on a reactor's physical core",
-        "two threads of a physical core share its units: each has about 60% of its speed",
+        "two threads of a physical core share its units and its caches: each is slower for the other",
     );
     let mut shared = BTreeSet::new();
     for core in demand.cores() {
@@ -133,7 +146,7 @@ pub(super) fn governor(host: &Host, demand: &Demand<'_>) -> Finding {
         "frequency governor",
         demand.if_spinning(Weight::High, Weight::Low),
         demand.if_spinning("performance", "any"),
-        "a core below its full clock answers slower in proportion: two to four times at the lowest",
+        "a core below its full clock answers slower in proportion, until it is raised",
     );
     let governors: BTreeSet<String> = demand
         .cores()
@@ -226,8 +239,7 @@ pub(super) fn clock_source(host: &Host, _: &Demand<'_>) -> Finding {
         "clock source",
         Weight::Medium,
         format!("one of {}", FAST_CLOCKS.join(", ")),
-        "a reactor reads the clock once a tick: 20 to 40 ns in user space, a microsecond through the \
-         kernel",
+        "a reactor reads the clock in every tick; these need no system call (100 ns and more)",
     );
     let directory = "/sys/devices/system/clocksource/clocksource0";
     let Some(current) = host.text(&format!("{directory}/current_clocksource")) else {

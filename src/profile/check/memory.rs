@@ -15,8 +15,8 @@ pub(super) fn transparent_huge_pages(host: &Host, _: &Demand<'_>) -> Finding {
         "transparent huge pages",
         Weight::Medium,
         "madvise or always",
-        "arenas and RAM volumes ask for them: a cold 4 KiB copy costs 240 to 490 ns against 90 warm, \
-         and page walks are part of it",
+        "arenas and RAM volumes ask for them; a copy of 4 KiB out of cold memory costs 240 to 490 ns \
+         against 90, and page walks are part of that",
     );
     match host.choice(path) {
         None => point.unknown(),
@@ -59,7 +59,7 @@ pub(super) fn locked(host: &Host, demand: &Demand<'_>) -> Finding {
         "locked memory",
         Weight::Medium,
         match demand.uses_io_uring() {
-            true => format!("{} for {reactors} reactors", ByteSize::b(wanted)),
+            true => format!("{}, with reactors: {reactors}", ByteSize::b(wanted)),
             false => "any: nothing is registered without io_uring".to_owned(),
         },
         "without it buffers are not registered, and the kernel pins pages anew for each disk request",

@@ -297,6 +297,13 @@ fn each_point_is_seen_and_has_its_remedy() {
 }
 
 #[test]
+fn cores_that_are_not_there_are_told() {
+    let found = Fake::new(&[]).finding("latency", &[3, 4], "reactor cores");
+    assert_eq!(found.state, "not online: 4");
+    assert_eq!(found.remedy.as_deref(), Some("choose among 0-3"));
+}
+
+#[test]
 fn idle_states_may_take_as_long_as_the_profile_polls() {
     let polled = Fake::new(&[]).finding("throughput", &[2], "idle states");
     assert_eq!(
