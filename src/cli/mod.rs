@@ -1,8 +1,8 @@
 //! Layer 8: the command line.
 //!
-//! `serve` runs the server, `bench` puts load on one; every other command asks a running one over
-//! its control socket. Here are flags, help, tables and exit codes; what the commands do is in
-//! [`crate::control`] and [`crate::load`].
+//! `serve` runs the server, `bench` puts load on one, `profile` looks at profiles and this host;
+//! every other command asks a running server over its control socket. Here are flags, help, tables
+//! and exit codes; what the commands do is in [`crate::control`] and [`crate::load`].
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.
 
@@ -12,6 +12,7 @@ mod bench_show;
 mod bench_values;
 mod client;
 mod logging;
+mod profile;
 mod serve;
 mod show;
 mod table;
@@ -37,6 +38,7 @@ Examples:
   holdfast session list                            who is logged in
   holdfast reservation show db-1                   who has registered, who holds the reservation
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
+  holdfast profile check latency --cores 2,3       what to change on this host for that profile
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
@@ -72,6 +74,9 @@ enum Command {
     Server(client::ServerCommand),
     /// Put load on an iSCSI target and measure it, or measure this machine's floor
     Bench(Box<bench::BenchArguments>),
+    /// List, show and compare performance profiles, and examine this host for one
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -89,6 +94,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Reservation(command) => client::reservation(command, out),
         Command::Server(command) => client::server(command, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
+        Command::Profile(command) => profile::run(command, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
