@@ -7,6 +7,7 @@ use super::core::{Core, Turn};
 use super::directory::{Directory, PortalRecord, Redirect};
 use super::failure::Failure;
 use super::home::Home;
+use super::in_flight::InFlight;
 use super::local::Local;
 use super::medium::Medium;
 use super::message::{Announce, Call, Message, UnitChange};
@@ -419,6 +420,22 @@ impl Target {
                 .await
         })??;
         state.ok_or(TargetError::UnknownVolume)
+    }
+
+    /// What every nexus of a volume has under way at this moment; a nexus with nothing is left out.
+    ///
+    /// # Errors
+    /// When the volume is unknown, or the reactors don't answer.
+    pub fn in_flight(&self, id: VolumeId) -> Result<Vec<InFlight>, TargetError> {
+        let volume = find(&self.control(), id)?;
+        let index = volume.index;
+        let list = self.ask(volume.home, move |local, _| async move {
+            let replies = local.call_all(|| Call::InFlight(index), None).await?;
+            local
+                .with_core(move |core, _| core.name_in_flight(index, replies))
+                .await
+        })??;
+        list.ok_or(TargetError::UnknownVolume)
     }
 
     /// Refuses logins, asks every session to log out (RFC 7143 section 11.9), drops those that are

@@ -40,7 +40,7 @@ impl Core {
             return self.enable(key, command, turn);
         }
         let _ = conn.iscsi.refuse_data_out(command.task);
-        conn.activate(command.task, Work::Dormant);
+        conn.activate(&command, Work::Dormant);
         conn.dormant.push_back(command);
     }
 
@@ -191,20 +191,13 @@ impl Core {
             .min(u32::try_from(range.length).unwrap_or(u32::MAX));
         if let Some(conn) = self.connections.get_mut(key) {
             conn.held_bytes += range.length;
+            let work = Work::Read {
+                asked: range.length,
+                send,
+            };
+            conn.activate(&command, work);
         }
-        let work = Work::Read {
-            asked: range.length,
-            send,
-        };
-        self.launch(
-            key,
-            command.task,
-            work,
-            backend::Op::Read,
-            range,
-            buffer,
-            turn,
-        );
+        self.launch(key, command.task, backend::Op::Read, range, buffer, turn);
     }
 
     /// A buffer for a READ or WRITE, if one is free and the connection has not taken its share yet: a
@@ -241,7 +234,7 @@ impl Core {
             length: range.length,
             durable,
         };
-        conn.activate(command.task, Work::AwaitData(plan));
+        conn.activate(&command, Work::AwaitData(plan));
         conn.iscsi.accept_data_out(command.task, buffer, 0);
     }
 
@@ -267,11 +260,11 @@ impl Core {
                     offset: plan.offset,
                     length: plan.length,
                 };
-                let work = Work::Write { asked: plan.length };
+                active.work = Work::Write { asked: plan.length };
                 let op = backend::Op::Write {
                     durable: plan.durable,
                 };
-                self.launch(key, task, work, op, range, Some(buffer), turn);
+                self.launch(key, task, op, range, Some(buffer), turn);
             }
             (Work::AwaitData(plan), Err(error)) => {
                 let length = plan.length;
@@ -293,15 +286,11 @@ impl Core {
 
     // ---- one piece ----------------------------------------------------------------------------
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call for both directions of the short way"
-    )]
+    /// Sends the one piece of a READ or WRITE on its way.
     fn launch(
         &mut self,
         key: SlotKey,
         task: TaskId,
-        work: Work,
         op: backend::Op,
         range: ByteRange,
         buffer: Option<Buffer>,
@@ -313,7 +302,7 @@ impl Core {
         let Some(session) = conn.session.as_ref() else {
             return;
         };
-        let access = if matches!(work, Work::Read { .. }) {
+        let access = if matches!(op, backend::Op::Read) {
             Access::Read
         } else {
             Access::Write
@@ -333,7 +322,6 @@ impl Core {
             },
         };
         let owner = session.volume.shards.owner(range.offset);
-        conn.activate(task, work);
         conn.outstanding += 1;
         self.dispatch(piece, owner, turn);
     }
@@ -409,7 +397,7 @@ impl Core {
     fn starve(&mut self, key: SlotKey, command: Command) {
         if let Some(conn) = self.connections.get_mut(key) {
             let _ = conn.iscsi.refuse_data_out(command.task);
-            conn.activate(command.task, Work::Starving);
+            conn.activate(&command, Work::Starving);
             self.starving.push_back((key, command));
         }
     }
@@ -438,13 +426,11 @@ impl Core {
             aborted: Rc::clone(&aborted),
             shared: self.shared.clone(),
         };
-        conn.activate(
-            command.task,
-            Work::Procedure {
-                aborted,
-                data: None,
-            },
-        );
+        let work = Work::Procedure {
+            aborted,
+            data: None,
+        };
+        conn.activate(&command, work);
         conn.outstanding += 1;
         self.local.spawn(procedure.run(plan));
     }

@@ -2,6 +2,7 @@
 
 use super::connection::Moving;
 use super::handle::ControlRequest;
+use super::in_flight::InFlight;
 use super::reserve::Sender;
 use super::tokens::Rod;
 use super::volume::{Volume, VolumeIndex};
@@ -128,6 +129,8 @@ pub(crate) enum Call {
         volume: VolumeIndex,
         lost: Arc<Lost>,
     },
+    /// Count what is under way for the volume here, nexus by nexus.
+    InFlight(VolumeIndex),
     /// Abort the tasks of these nexuses and answer when they are quiet; `spare` goes on.
     AbortNexuses {
         volume: VolumeIndex,
@@ -284,6 +287,7 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     Index(NexusIndex),
     Delivered(Vec<NexusIndex>),
+    InFlight(Vec<InFlight>),
     Failed(Failure),
 }
 

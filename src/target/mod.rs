@@ -19,6 +19,7 @@
 //! | `shard` | backend issue: the check, range locks, what is in flight |
 //! | `home`, `reserve`, `nexuses`, `hold` | a volume's one writer: sessions, reservations, the fence |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
+//! | `in_flight` | who has commands under way, for an operator |
 //! | `serve`, `message` | what reactors ask of each other |
 //! | `task_management` | aborts and resets |
 //!
@@ -35,6 +36,7 @@ mod failure;
 pub mod handle;
 mod hold;
 mod home;
+mod in_flight;
 mod io;
 mod local;
 mod login;
@@ -57,6 +59,7 @@ mod volume;
 
 pub use directory::Redirect;
 pub use handle::{SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
+pub use in_flight::InFlight;
 pub use shards::{ShardMap, ShardPlacement};
 pub use shared::{ConnectionPlacement, ReservationStore, StoreFailed};
 pub use volume::{Access, VolumeIndex};

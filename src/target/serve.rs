@@ -41,6 +41,10 @@ impl Core {
             Call::Fence { volume, lost } => {
                 self.watch_writes(volume, &lost, asker.0, asker.1, turn);
             }
+            Call::InFlight(volume) => {
+                let counted = self.count_in_flight(volume);
+                turn.reply(asker.0, asker.1, Reply::InFlight(counted));
+            }
             Call::AbortNexuses {
                 volume,
                 nexuses,
