@@ -17,7 +17,7 @@ use holdfast::backend::{self, BackendSpec, Intent, Opening, Workers};
 use holdfast::base::tuning::{Engine, Placement, Tuning};
 use holdfast::control::data_path::TargetLauncher;
 use holdfast::control::plane::{DataPlane, Launch, LaunchPlan, PortalSocket, VolumeConfig};
-use holdfast::target::{Access, ReservationStore, StoreFailed};
+use holdfast::target::{Access, ReservationStore, ReservationUpdate, StoreFailed};
 use holdfast::volume::{AccessRules, VolumeId};
 use rustix::net::sockopt::set_tcp_cork;
 use support::initiator::{Command, Initiator};
@@ -61,7 +61,7 @@ struct InProcess {
 struct NoReservations;
 
 impl ReservationStore for NoReservations {
-    fn save(&self, _: VolumeId, _: &[u8]) -> Result<(), StoreFailed> {
+    fn save(&self, _: VolumeId, _: &ReservationUpdate) -> Result<(), StoreFailed> {
         Err(StoreFailed("none here".to_owned()))
     }
 }

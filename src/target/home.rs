@@ -9,10 +9,11 @@ use super::local::Local;
 use super::message::{Call, Lost, Reply, Task};
 use super::nexuses::NexusTable;
 use super::shared::Shared;
+use super::store::ReservationUpdate;
 use super::volume::Volume;
 use crate::base::limits::NEXUSES_MAX;
 use crate::base::rcu;
-use crate::reservation::{Attention, Nexus, NexusIndex, Outcome, Snapshot, State};
+use crate::reservation::{self, Attention, Nexus, NexusIndex, Outcome, Snapshot, State};
 use crate::scsi::LogicalUnit;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use futures_channel::oneshot;
@@ -124,9 +125,7 @@ impl Home {
         let attentions = outcome.attentions;
         let durable = outcome.durable || self.unsaved.get();
         if durable {
-            shared
-                .save_reservations(&self.volume, &outcome.next)
-                .await?;
+            self.save(&outcome.next, shared).await?;
             self.unsaved.set(false);
         }
         self.inner.borrow_mut().state = outcome.next;
@@ -137,12 +136,7 @@ impl Home {
             self.inner.borrow_mut().state = before.clone();
             self.publish(|_| {});
             self.release(held);
-            if durable
-                && shared
-                    .save_reservations(&self.volume, &before)
-                    .await
-                    .is_err()
-            {
+            if durable && self.save(&before, shared).await.is_err() {
                 tracing::error!(
                     volume = %self.volume.name,
                     "a reservation change that was taken back is still in the store"
@@ -157,6 +151,15 @@ impl Home {
         self.attend(attentions, local).await;
         self.release(held);
         Ok(())
+    }
+
+    /// Makes a state durable, as far as APTPL asks for it.
+    async fn save(&self, state: &State, shared: &Shared) -> Result<(), Failure> {
+        let update = ReservationUpdate {
+            record: Some(reservation::encode(&state.after_power_loss())),
+            ..ReservationUpdate::default()
+        };
+        shared.saver.save(&self.volume, update).await
     }
 
     async fn fence(&self, lost: &Arc<Lost>, local: &Local, shared: &Shared) -> Result<(), Failure> {

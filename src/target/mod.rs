@@ -18,6 +18,7 @@
 //! | `procedure`, `local`, `medium`, `commands` | everything longer, as `async` functions |
 //! | `shard` | backend issue: the check, range locks, what is in flight |
 //! | `home`, `reserve`, `nexuses`, `hold` | a volume's one writer: sessions, reservations, the fence |
+//! | `store` | the way to the store of reservations |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
 //! | `in_flight` | who has commands under way, for an operator |
 //! | `serve`, `message` | what reactors ask of each other |
@@ -51,6 +52,7 @@ mod session;
 mod shard;
 mod shards;
 mod shared;
+mod store;
 mod task_management;
 mod tokens;
 mod traffic;
@@ -61,5 +63,6 @@ pub use directory::Redirect;
 pub use handle::{SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
 pub use in_flight::InFlight;
 pub use shards::{ShardMap, ShardPlacement};
-pub use shared::{ConnectionPlacement, ReservationStore, StoreFailed};
+pub use shared::ConnectionPlacement;
+pub use store::{ReservationStore, ReservationUpdate, StoreFailed};
 pub use volume::{Access, VolumeIndex};
