@@ -90,6 +90,16 @@ pub const RESERVE_OUT_BYTES_MAX: u32 = 64 << 10;
 pub const PARAMETER_LIST_BYTES_MAX: u32 = 256 << 10;
 /// Reservation records that may wait for the store.
 pub const RESERVATION_SAVES_MAX: usize = 1024;
+/// Entries of the history of one volume's reservations.
+pub const HISTORY_ENTRIES_MAX: usize = 256;
+/// Those of them that may be refusals and other commands without effect.
+pub const HISTORY_IDLE_ENTRIES_MAX: usize = HISTORY_ENTRIES_MAX / 4;
+/// Nexuses that one entry of the history names as having lost something; more are counted.
+pub const HISTORY_LOSSES_MAX: usize = 8;
+/// Bytes of one entry of the history as it is kept.
+pub const HISTORY_ENTRY_BYTES_MAX: usize = 4096;
+/// Entries of the history that nothing else makes durable are saved that long after the first.
+pub const HISTORY_SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Copy operations that one nexus may ask about.
 pub const COPY_OPERATIONS_MAX: usize = 32;
 /// Tokens of POPULATE TOKEN that stand for data of one volume.

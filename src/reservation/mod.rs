@@ -28,11 +28,13 @@
 //! | [`report`] | the bodies of PERSISTENT RESERVE IN |
 //! | [`snapshot`] | the rights of every nexus, as an array |
 //! | [`durable`] | the record that outlives a power loss |
+//! | [`history`] | what happened: who did what to whom, when |
 
 pub mod access;
 pub mod apply;
 pub mod command;
 pub mod durable;
+pub mod history;
 pub mod identity;
 pub mod kinds;
 pub mod legacy;
@@ -47,7 +49,7 @@ pub mod transport_id;
 mod tests;
 
 pub use access::{Access, Rights};
-pub use apply::{Context, apply};
+pub use apply::{Context, apply, evict_all, evict_key};
 pub use command::{Command, FieldPointer, Refusal};
 pub use durable::{DecodeError, decode, encode};
 pub use identity::{InitiatorPort, Nexus, NexusIndex};
