@@ -83,6 +83,7 @@ impl InProcess {
             },
             login_timeout: Duration::from_secs(15),
             nop_interval: Duration::from_secs(30),
+            fence_timeout: Duration::from_secs(10),
             reservations: Arc::new(NoReservations),
         };
         let plane = TargetLauncher.launch(plan).expect("the reactors start");

@@ -77,8 +77,14 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a reactor's buffers that the reads and writes of one connection may hold; one command
 /// is always let through.
 pub const CONNECTION_BUFFER_BYTES_MAX: u64 = 16 << 20;
-/// How long a fence waits for I/O in flight before it answers with an error.
+/// How long a reservation command may take, the fence included, before it answers with an error.
 pub const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The shortest that may be configured: a healthy disk's slowest write should be done by then.
+pub const FENCE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// The longest that may be configured: initiators have to hear the error before they give up.
+pub const FENCE_TIMEOUT_MAX: Duration = Duration::from_secs(25);
+/// When initiators give a command up (Linux sd; others wait longer).
+const INITIATOR_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Registrations per logical unit unless configured otherwise.
 pub const REGISTRATIONS_DEFAULT: u32 = 1024;
@@ -164,5 +170,9 @@ const _: () = assert!(ARENA_BYTES_DEFAULT.is_multiple_of(BUFFER_BYTES_MAX));
 const _: () = assert!(MAX_BURST_BYTES as usize <= BUFFER_BYTES_MAX);
 const _: () = assert!(FIRST_BURST_BYTES <= MAX_BURST_BYTES);
 const _: () = assert!(ATOMIC_WRITE_BYTES_MAX as usize <= BUFFER_BYTES_MAX);
+const _: () = assert!(FENCE_TIMEOUT_MIN.as_millis() <= FENCE_TIMEOUT.as_millis());
+const _: () = assert!(FENCE_TIMEOUT.as_millis() <= FENCE_TIMEOUT_MAX.as_millis());
+const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_millis());
+const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);

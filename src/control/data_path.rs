@@ -7,7 +7,6 @@ use super::plane::{
     DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, Registration, ReservationInfo,
     VolumeConfig,
 };
-use crate::base::limits;
 use crate::base::tuning::{self, Tuning};
 use crate::iscsi;
 use crate::net::{self, NetConfig};
@@ -32,7 +31,7 @@ impl Launch for TargetLauncher {
                 nop_interval: (!plan.nop_interval.is_zero()).then_some(plan.nop_interval),
                 ..iscsi::Settings::default()
             },
-            fence_timeout: limits::FENCE_TIMEOUT,
+            fence_timeout: plan.fence_timeout,
             shard_placement: match plan.tuning.shards {
                 tuning::Placement::Home => ShardPlacement::Home,
                 tuning::Placement::Spread => ShardPlacement::Spread,

@@ -82,6 +82,8 @@ pub struct LaunchPlan {
     pub login_timeout: Duration,
     /// An initiator silent for that long is asked with a NOP-In.
     pub nop_interval: Duration,
+    /// How long a reservation command may take, its wait for writes of fenced nexuses included.
+    pub fence_timeout: Duration,
     /// Where durable reservation records go.
     pub reservations: Arc<dyn ReservationStore>,
 }

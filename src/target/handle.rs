@@ -44,7 +44,8 @@ pub struct TargetConfig {
     pub net: NetConfig,
     /// iSCSI.
     pub settings: iscsi::Settings,
-    /// How long a fence waits before the reservation command fails.
+    /// How long a reservation command may take, from its arrival at the volume's home; it fails when
+    /// writes of nexuses that it fences are not over by then.
     pub fence_timeout: Duration,
     /// Where a volume's shards live.
     pub shard_placement: ShardPlacement,
