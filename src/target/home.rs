@@ -11,11 +11,13 @@ use super::nexuses::NexusTable;
 use super::shared::Shared;
 use super::store::ReservationUpdate;
 use super::volume::Volume;
+use crate::base::clock::Instant;
 use crate::base::limits::NEXUSES_MAX;
 use crate::base::rcu;
-use crate::reservation::{self, Attention, Nexus, NexusIndex, Outcome, Snapshot, State};
+use crate::reservation::{self, Access, Attention, Nexus, NexusIndex, Outcome, Snapshot, State};
 use crate::scsi::LogicalUnit;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
+use crate::scsi::sense::{Code, SenseKey};
 use futures_channel::oneshot;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +33,14 @@ pub(crate) struct Home {
     aborting: RefCell<Arc<Vec<NexusIndex>>>,
     /// What is durable may differ from the state: a save that should have undone another failed.
     unsaved: Cell<bool>,
+}
+
+/// Who changes the reservation; nobody where the target does so by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct By {
+    pub(crate) nexus: Option<NexusIndex>,
+    /// The command, which goes on when the commands of its nexus are aborted.
+    pub(crate) task: Option<Task>,
 }
 
 /// What changes.
@@ -111,16 +121,17 @@ impl Home {
     /// Carries out what the state machine decided (spec/reservations.md section 7): durable, then
     /// published, then the fence, then the aborts and unit attentions. When this returns `Ok` no
     /// write of a nexus that lost its right can take effect any more. On `Err` nothing has changed.
+    /// At `deadline` it gives up waiting for writes of the fenced.
     pub(crate) async fn enact(
         &self,
         outcome: Outcome,
-        sender: Option<NexusIndex>,
-        spare: Option<Task>,
+        by: By,
+        deadline: Instant,
         local: &Local,
         shared: &Shared,
     ) -> Result<(), Failure> {
         let before = self.inner.borrow().state.clone();
-        let lost = Arc::new(self.lost(&outcome, sender));
+        let lost = Arc::new(self.lost(&outcome, by.nexus));
         let aborted = Arc::new(self.indices(&outcome.aborted));
         let attentions = outcome.attentions;
         let durable = outcome.durable || self.unsaved.get();
@@ -132,7 +143,7 @@ impl Home {
         // Nexuses that are no longer registered keep their index until the fence has passed.
         let held = self.hold(&attentions);
         self.publish(|_| {});
-        if let Err(failure) = self.fence(&lost, local, shared).await {
+        if let Err(failure) = self.fence(&lost, deadline, local).await {
             self.inner.borrow_mut().state = before.clone();
             self.publish(|_| {});
             self.release(held);
@@ -145,7 +156,7 @@ impl Home {
             }
             return Err(failure);
         }
-        self.abort(&aborted, spare, local, shared).await;
+        self.abort(&aborted, by.task, deadline, local).await;
         // PREEMPT AND ABORT lets the medium of a failed node be ejected (SBC-3 section 5.10).
         self.prevent_removal(|seat| aborted.binary_search(&seat.index).is_ok(), false);
         self.attend(attentions, local).await;
@@ -162,12 +173,19 @@ impl Home {
         shared.saver.save(&self.volume, update).await
     }
 
-    async fn fence(&self, lost: &Arc<Lost>, local: &Local, shared: &Shared) -> Result<(), Failure> {
+    /// Waits until what the `lost` have at the backend is over. A backend that hangs is a failure of
+    /// the logical unit, not of the command: BUSY and ABORTED COMMAND would be sent again by
+    /// initiators without a word to anybody, HARDWARE ERROR is reported.
+    async fn fence(
+        &self,
+        lost: &Arc<Lost>,
+        deadline: Instant,
+        local: &Local,
+    ) -> Result<(), Failure> {
         if lost.is_empty() {
             return Ok(());
         }
         let volume = self.volume.index;
-        let deadline = local.now() + shared.fence_timeout;
         let call = || Call::Fence {
             volume,
             lost: Arc::clone(lost),
@@ -176,12 +194,12 @@ impl Home {
             .call_all(call, Some(deadline))
             .await
             .map(drop)
-            .inspect_err(|_| {
+            .map_err(|_| {
                 tracing::error!(
                     volume = %self.volume.name,
-                    seconds = shared.fence_timeout.as_secs(),
                     "a write of a fenced nexus did not end in time; the reservation command failed"
                 );
+                Failure::check(SenseKey::HardwareError, Code::LOGICAL_UNIT_TIMEOUT)
             })
     }
 
@@ -190,8 +208,8 @@ impl Home {
         &self,
         nexuses: &Arc<Vec<NexusIndex>>,
         spare: Option<Task>,
+        deadline: Instant,
         local: &Local,
-        shared: &Shared,
     ) {
         if nexuses.is_empty() {
             return;
@@ -207,7 +225,7 @@ impl Home {
         };
         // The marks go out ahead of the refusals, so that a victim that is turned away is answered as
         // one whose command was aborted.
-        let marks = local.call_all(call, Some(local.now() + shared.fence_timeout));
+        let marks = local.call_all(call, Some(deadline));
         self.serial
             .turn_away(|nexus| nexuses.binary_search(&nexus).is_ok());
         // The fence has passed: what is left can be a read that hangs, and that is no reason to fail.
@@ -215,8 +233,11 @@ impl Home {
         *self.aborting.borrow_mut() = Arc::default();
     }
 
+    /// Whose writes have to be over: of those who lose a right, and of those whose commands PREEMPT
+    /// AND ABORT ends. The latter may keep the right to write where nothing is reserved; a write that
+    /// was aborted must not take effect all the same.
     fn lost(&self, outcome: &Outcome, sender: Option<NexusIndex>) -> Lost {
-        let nexuses = self.indices(&outcome.fenced);
+        let nexuses = self.indices(outcome.fenced.iter().chain(&outcome.aborted));
         let inner = self.inner.borrow();
         let others_but = outcome.fences_unregistered.then(|| {
             let registered = outcome.next.registrations().map(|(nexus, _)| nexus);
@@ -234,13 +255,15 @@ impl Home {
         }
     }
 
-    fn indices(&self, nexuses: &[Nexus]) -> Vec<NexusIndex> {
+    /// The indices of those that have one, sorted, each once.
+    fn indices<'a>(&self, nexuses: impl IntoIterator<Item = &'a Nexus>) -> Vec<NexusIndex> {
         let inner = self.inner.borrow();
         let mut indices: Vec<_> = nexuses
-            .iter()
+            .into_iter()
             .filter_map(|nexus| inner.nexuses.index_of(nexus))
             .collect();
         indices.sort_unstable();
+        indices.dedup();
         indices
     }
 
@@ -309,6 +332,18 @@ impl Home {
             if index.is_none_or(|index| !delivered.contains(&index)) {
                 inner.owe(nexus, what);
             }
+        }
+    }
+
+    /// Passes if `nexus` may do this now. A command that was allowed when it was planned may have
+    /// been overtaken on its way here.
+    pub(crate) fn authorise(&self, nexus: NexusIndex, access: Access) -> Result<(), Failure> {
+        let guard = rcu::pin();
+        let rights = self.volume.unit.load(&guard).reservation.rights(nexus);
+        if rights.permits(access) {
+            Ok(())
+        } else {
+            Err(Failure::RESERVATION_CONFLICT)
         }
     }
 

@@ -182,6 +182,7 @@ pub(crate) enum Call {
     /// At the volume's home: the body of PERSISTENT RESERVE IN.
     ReserveIn {
         volume: VolumeIndex,
+        nexus: NexusIndex,
         service_action: u8,
     },
     /// At the volume's home: RESERVE (6/10), or RELEASE.
@@ -266,6 +267,8 @@ pub(crate) enum Announce {
 pub(crate) enum UnitChange {
     /// SANITIZE and FORMAT UNIT, as they go on.
     Medium(Medium),
+    /// SANITIZE with EXIT FAILURE MODE.
+    ExitSanitizeFailure { by: NexusIndex },
     /// SET TARGET PORT GROUPS.
     Ports {
         changes: Vec<PortGroupChange>,

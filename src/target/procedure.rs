@@ -123,9 +123,9 @@ impl Procedure {
                 service_action,
                 allocation_length,
             } => {
-                let volume = self.volume.index;
                 let call = Call::ReserveIn {
-                    volume,
+                    volume: self.volume.index,
+                    nexus: self.nexus.index,
                     service_action,
                 };
                 let Reply::Bytes(body) = self.call_home(call).await? else {

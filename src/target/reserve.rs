@@ -1,10 +1,11 @@
 //! PERSISTENT RESERVE IN and OUT, and RESERVE and RELEASE, at the home of the volume.
 
 use super::failure::Failure;
-use super::home::Home;
+use super::home::{By, Home, SerialGuard};
 use super::local::Local;
 use super::message::{Reply, Task};
 use super::shared::Shared;
+use crate::base::clock::Instant;
 use crate::reservation::{self, Command, Context, InitiatorPort, Nexus, NexusIndex};
 use crate::scsi::attention::UnitAttention;
 use std::rc::Rc;
@@ -25,7 +26,8 @@ pub(crate) async fn reserve_out(
     local: Local,
     shared: Arc<Shared>,
 ) -> Result<(), Failure> {
-    let _serial = home.serialise(Some(sender.nexus)).await?;
+    let deadline = local.now() + shared.fence_timeout;
+    let _serial = turn_by(deadline, &home, sender.nexus, &local).await?;
     let outcome = {
         let inner = home.inner.borrow();
         let nexus = inner
@@ -56,20 +58,38 @@ pub(crate) async fn reserve_out(
         };
         reservation::apply(&inner.state, &nexus, &command, &context)?
     };
-    home.enact(
-        outcome,
-        Some(sender.nexus),
-        Some(sender.task),
-        &local,
-        &shared,
-    )
-    .await
+    let by = By {
+        nexus: Some(sender.nexus),
+        task: Some(sender.task),
+    };
+    home.enact(outcome, by, deadline, &local, &shared).await
+}
+
+/// Waits for its turn at the home. The time that a reservation command may take runs from its
+/// arrival: one that has spent it behind others has changed nothing, and answers BUSY.
+async fn turn_by(
+    deadline: Instant,
+    home: &Rc<Home>,
+    nexus: NexusIndex,
+    local: &Local,
+) -> Result<SerialGuard, Failure> {
+    let serial = home.serialise(Some(nexus)).await?;
+    if local.now() < deadline {
+        Ok(serial)
+    } else {
+        Err(Failure::BUSY)
+    }
 }
 
 /// The body of PERSISTENT RESERVE IN. It waits for a change that is under way: nobody is to see a
 /// node preempted whose last write may still be on its way to the medium.
-pub(crate) async fn reserve_in(home: Rc<Home>, service_action: u8) -> Result<Vec<u8>, Failure> {
-    let _serial = home.serialise(None).await?;
+/// One that was sent by a nexus whose commands are being aborted does not wait: the abort waits for it.
+pub(crate) async fn reserve_in(
+    home: Rc<Home>,
+    nexus: NexusIndex,
+    service_action: u8,
+) -> Result<Vec<u8>, Failure> {
+    let _serial = home.serialise(Some(nexus)).await?;
     let inner = home.inner.borrow();
     Ok(reservation::report::body(service_action, &inner.state)?)
 }
@@ -82,7 +102,8 @@ pub(crate) async fn reserve_legacy(
     local: Local,
     shared: Arc<Shared>,
 ) -> Result<(), Failure> {
-    let _serial = home.serialise(Some(nexus)).await?;
+    let deadline = local.now() + shared.fence_timeout;
+    let _serial = turn_by(deadline, &home, nexus, &local).await?;
     let outcome = {
         let inner = home.inner.borrow();
         let nexus = inner.nexuses.nexus(nexus).ok_or_else(Failure::aborted)?;
@@ -92,8 +113,11 @@ pub(crate) async fn reserve_legacy(
             reservation::reserve_legacy(&inner.state, nexus)?
         }
     };
-    home.enact(outcome, Some(nexus), None, &local, &shared)
-        .await
+    let by = By {
+        nexus: Some(nexus),
+        task: None,
+    };
+    home.enact(outcome, by, deadline, &local, &shared).await
 }
 
 /// An SPC-2 reservation ends with its nexus, or with any reset.
@@ -108,7 +132,10 @@ pub(crate) async fn end_legacy(
     };
     let outcome = reservation::end_legacy(&home.inner.borrow().state, lost);
     if let Some(outcome) = outcome {
-        let _ = home.enact(outcome, None, None, local, shared).await;
+        let deadline = local.now() + shared.fence_timeout;
+        let _ = home
+            .enact(outcome, By::default(), deadline, local, shared)
+            .await;
     }
 }
 

@@ -12,8 +12,9 @@ use crate::backend::ChannelId;
 use crate::base::rcu;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{AsyncEvent, TaskId};
-use crate::reservation::NexusIndex;
+use crate::reservation::{Access, NexusIndex};
 use crate::scsi::attention::UnitAttention;
+use crate::scsi::unit::Medium;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -111,9 +112,13 @@ impl Core {
                 let work = reserve::reserve_out(home, sender, *command, local, shared);
                 self.answer_later(asker, async { reply_of(work.await) });
             }
-            Call::ReserveIn { service_action, .. } => {
+            Call::ReserveIn {
+                nexus,
+                service_action,
+                ..
+            } => {
                 self.answer_later(asker, async move {
-                    match reserve::reserve_in(home, service_action).await {
+                    match reserve::reserve_in(home, nexus, service_action).await {
                         Ok(body) => Reply::Bytes(body),
                         Err(failure) => Reply::Failed(failure),
                     }
@@ -134,6 +139,9 @@ impl Core {
                         Ok(serial) => serial,
                         Err(failure) => return Reply::Failed(failure),
                     };
+                    if let Err(failure) = home.authorise(nexus, Access::Write) {
+                        return Reply::Failed(failure);
+                    }
                     let before = home.volume.unit.load(&rcu::pin()).modes.current;
                     if before == *pages && !save {
                         return Reply::Done;
@@ -154,14 +162,20 @@ impl Core {
                 });
             }
             Call::PreventRemoval { nexus, prevent, .. } => {
-                home.prevent_removal(|seat| seat.index == nexus, prevent);
-                turn.reply(asker.0, asker.1, Reply::Done);
+                let allowed = home.authorise(nexus, access_if(prevent));
+                if allowed.is_ok() {
+                    home.prevent_removal(|seat| seat.index == nexus, prevent);
+                }
+                turn.reply(asker.0, asker.1, reply_of(allowed));
             }
             Call::MoveMedium {
                 volume,
                 nexus,
                 load,
-            } => match home.move_medium(load) {
+            } => match home
+                .authorise(nexus, access_if(!load))
+                .and_then(|()| home.move_medium(load))
+            {
                 Err(failure) => turn.reply(asker.0, asker.1, Reply::Failed(failure)),
                 Ok(false) => turn.reply(asker.0, asker.1, Reply::Done),
                 // It may be another medium than the one that was there.
@@ -176,7 +190,9 @@ impl Core {
                 }),
             },
             Call::BeginErasure { nexus, medium, .. } => {
-                let begun = home.begin_erasure(nexus, medium);
+                let begun = home
+                    .authorise(nexus, Access::Write)
+                    .and_then(|()| home.begin_erasure(nexus, medium));
                 turn.reply(asker.0, asker.1, reply_of(begun));
             }
             Call::EndErasure { nexus, medium, .. } => {
@@ -189,6 +205,11 @@ impl Core {
                         Ok(serial) => serial,
                         Err(failure) => return Reply::Failed(failure),
                     };
+                    if let Some(by) = change.by()
+                        && let Err(failure) = home.authorise(by, Access::Write)
+                    {
+                        return Reply::Failed(failure);
+                    }
                     let attention = change.attention();
                     home.publish(|unit| change.apply(unit));
                     if let Some((attention, but)) = attention {
@@ -408,6 +429,16 @@ impl Core {
     }
 }
 
+/// What START STOP UNIT and PREVENT ALLOW MEDIUM REMOVAL need: ejecting and preventing change how the
+/// logical unit works for everybody, loading and allowing never conflict (SPC-4 section 5.13.1).
+const fn access_if(intrusive: bool) -> Access {
+    if intrusive {
+        Access::Write
+    } else {
+        Access::Never
+    }
+}
+
 impl Call {
     /// The volume, for calls that only its home can serve.
     fn home(&self) -> Option<VolumeIndex> {
@@ -434,6 +465,11 @@ impl UnitChange {
     fn apply(self, unit: &mut crate::scsi::LogicalUnit) {
         match self {
             Self::Medium(medium) => unit.medium = medium,
+            Self::ExitSanitizeFailure { .. } => {
+                if matches!(unit.medium, Medium::SanitizeFailed { .. }) {
+                    unit.medium = Medium::Ready;
+                }
+            }
             Self::Ports { changes, .. } => unit.ports = unit.ports.changed(&changes),
             Self::PortSet(ports) => unit.ports = ports,
             Self::Blocks(blocks) => unit.geometry.blocks = blocks,
@@ -443,7 +479,7 @@ impl UnitChange {
     /// The nexus that asks for it.
     fn by(&self) -> Option<NexusIndex> {
         match self {
-            Self::Ports { by, .. } => Some(*by),
+            Self::Ports { by, .. } | Self::ExitSanitizeFailure { by } => Some(*by),
             Self::Medium(_) | Self::PortSet(_) | Self::Blocks(_) => None,
         }
     }
@@ -452,7 +488,7 @@ impl UnitChange {
     fn attention(&self) -> Option<(UnitAttention, Option<NexusIndex>)> {
         match self {
             Self::Ports { by, .. } => Some((UnitAttention::AccessStateChanged, Some(*by))),
-            Self::Medium(_) | Self::PortSet(_) => None,
+            Self::Medium(_) | Self::ExitSanitizeFailure { .. } | Self::PortSet(_) => None,
             Self::Blocks(_) => Some((UnitAttention::CapacityChanged, None)),
         }
     }

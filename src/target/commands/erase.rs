@@ -40,7 +40,8 @@ impl Procedure {
         };
         let kind = match plan.kind {
             SanitizeKind::ExitFailureMode => {
-                let change = UnitChange::Medium(MediumState::Ready);
+                let by = self.nexus.index;
+                let change = UnitChange::ExitSanitizeFailure { by };
                 return self
                     .change(Call::Change {
                         volume: self.volume.index,
@@ -96,7 +97,10 @@ impl Procedure {
 
     /// START STOP UNIT that loads or ejects (SBC-4 section 5.31).
     pub(crate) async fn move_medium(&self, load: bool) -> Result<Answer, Failure> {
-        self.medium(Access::Write).flush().await?;
+        // What is loaded has nothing to flush, and everybody may load.
+        if !load {
+            self.medium(Access::Write).flush().await?;
+        }
         let (volume, nexus) = (self.volume.index, self.nexus.index);
         self.change(Call::MoveMedium {
             volume,
