@@ -15,6 +15,7 @@ use std::time::Duration;
 use allocations::{CountingAllocator, watch_reactors};
 use holdfast::backend::{self, BackendSpec, Intent, Opening, Workers};
 use holdfast::base::tuning::{Engine, Placement, Tuning};
+use holdfast::control::catalogue::KeptHistory;
 use holdfast::control::data_path::TargetLauncher;
 use holdfast::control::plane::{DataPlane, Launch, LaunchPlan, PortalSocket, VolumeConfig};
 use holdfast::target::{Access, ReservationStore, ReservationUpdate, StoreFailed};
@@ -113,6 +114,7 @@ impl InProcess {
                 ..Access::default()
             },
             reservation: None,
+            history: KeptHistory::default(),
         };
         plane.attach_volume(volume).expect("the volume is served");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -7,9 +7,11 @@
 
 mod client;
 mod logging;
+mod reservation;
 mod serve;
 mod show;
 mod table;
+mod time;
 mod values;
 
 use std::io::Write;
@@ -31,6 +33,7 @@ Examples:
   holdfast volume list                             what there is, and the targets' names
   holdfast session list                            who is logged in
   holdfast reservation show db-1                   who has registered, who holds the reservation
+  holdfast reservation history db-1                who fenced whom, and when
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
@@ -58,9 +61,9 @@ enum Command {
     /// Show who is logged in to a running server
     #[command(subcommand)]
     Session(client::SessionCommand),
-    /// Show persistent reservations of a running server
+    /// Show, explain, check and clear persistent reservations of a running server
     #[command(subcommand)]
-    Reservation(client::ReservationCommand),
+    Reservation(reservation::ReservationCommand),
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
@@ -78,7 +81,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Volume(command) => client::volume(command, out),
         Command::Group(command) => client::group(command, out),
         Command::Session(command) => client::session(command, out),
-        Command::Reservation(command) => client::reservation(command, out),
+        Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
     };
     match outcome {

@@ -53,7 +53,7 @@ pub use apply::{Context, apply, evict_all, evict_key};
 pub use command::{Command, FieldPointer, Refusal};
 pub use durable::{DecodeError, decode, encode};
 pub use identity::{InitiatorPort, Nexus, NexusIndex};
-pub use kinds::{Key, ReservationType, ScopeAndType};
+pub use kinds::{Key, NotAKey, ReservationType, ScopeAndType};
 pub use legacy::{end_legacy, release_legacy, reserve_legacy};
 pub use outcome::{Attention, Outcome};
 pub use parse::{parameter_length, parse_out};

@@ -8,6 +8,7 @@ use super::core::{Core, Turn};
 use super::local::{AbortSelect, Answer};
 use super::message::{Origin, Piece};
 use super::procedure::Procedure;
+use super::reserve::Refused;
 use crate::backend::{self, Done, zeros};
 use crate::base::buffer::Buffer;
 use crate::base::gather::Payload;
@@ -155,8 +156,41 @@ impl Core {
             Plan::Reply(reply) => {
                 self.answer(key, command.task, Answer::of_reply(reply), turn);
             }
-            Plan::Fail(failure) => self.answer(key, command.task, Answer::Failed(failure), turn),
+            Plan::Fail(failure) => {
+                self.note_refusal(key, &command, &failure, turn);
+                self.answer(key, command.task, Answer::Failed(failure), turn);
+            }
             plan => self.start_procedure(key, command, plan),
+        }
+    }
+
+    /// Has the home write down a reservation command that was refused for its CDB or by an SPC-2
+    /// reservation.
+    fn note_refusal(
+        &self,
+        key: SlotKey,
+        command: &Command,
+        failure: &Failure,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(conn) = self.connections.get(key) else {
+            return;
+        };
+        let session = conn.session.as_ref();
+        let of_disk = |_: &&_| LunKind::of(command.lun) == LunKind::Disk;
+        let Some(session) = session.filter(of_disk) else {
+            return;
+        };
+        let refused = Refused {
+            cdb: command.cdb.as_slice(),
+            parameters: &[],
+            nexus: &session.nexus.nexus,
+            address: conn.peer,
+            failure,
+        };
+        let at_ms = self.shared.wall_clock_ms(turn.now());
+        if let Some(call) = refused.note(session.volume.index, at_ms) {
+            self.tell_home(session.volume.home, call, turn);
         }
     }
 

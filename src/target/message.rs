@@ -10,6 +10,7 @@ use crate::backend;
 use crate::base::buffer::Buffer;
 use crate::base::slots::SlotKey;
 use crate::iscsi::TaskId;
+use crate::reservation::history::Entry;
 use crate::reservation::{self, Access, Nexus, NexusIndex};
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use crate::scsi::mode::ModePages;
@@ -17,6 +18,7 @@ use crate::scsi::ports::{PortGroupChange, Ports};
 use crate::scsi::unit::Medium;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 pub(crate) use super::failure::Failure;
 
@@ -137,6 +139,8 @@ pub(crate) enum Call {
         nexuses: Arc<Vec<NexusIndex>>,
         spare: Option<Task>,
         attention: Option<UnitAttention>,
+        /// Grows by how many they are, before the answer.
+        count: Arc<AtomicU32>,
     },
     /// Queue unit attentions for sessions here; answers which were delivered.
     Attend {
@@ -188,8 +192,13 @@ pub(crate) enum Call {
     /// At the volume's home: RESERVE (6/10), or RELEASE.
     ReserveLegacy {
         volume: VolumeIndex,
-        nexus: NexusIndex,
+        sender: Sender,
         release: bool,
+    },
+    /// At the volume's home: a reservation command was refused on its way there.
+    NoteRefusal {
+        volume: VolumeIndex,
+        entry: Box<Entry>,
     },
     /// At the volume's home: the index of a nexus, if the volume knows it. It stays this nexus' until
     /// a `Leave` gives it back.

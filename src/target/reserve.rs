@@ -1,21 +1,56 @@
 //! PERSISTENT RESERVE IN and OUT, and RESERVE and RELEASE, at the home of the volume.
 
+use super::chronicle::{Deed, status_of};
 use super::failure::Failure;
-use super::home::{By, Home, SerialGuard};
+use super::home::{By, Home};
 use super::local::Local;
-use super::message::{Reply, Task};
+use super::message::{Call, Reply, Task};
+use super::serial::SerialGuard;
 use super::shared::Shared;
+use super::volume::VolumeIndex;
 use crate::base::clock::Instant;
-use crate::reservation::{self, Command, Context, InitiatorPort, Nexus, NexusIndex};
+use crate::reservation::history::{Actor, Entry, Event};
+use crate::reservation::{
+    self, Command, Context, InitiatorPort, Nexus, NexusIndex, Outcome, Refusal,
+};
 use crate::scsi::attention::UnitAttention;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Who sent a reservation command: the nexus, and the task to spare when its nexus is aborted.
+/// Who sent a reservation command: the nexus, from where, and the task to spare when its nexus is
+/// aborted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sender {
     pub(crate) nexus: NexusIndex,
+    pub(crate) address: SocketAddr,
     pub(crate) task: Task,
+}
+
+/// A command that was refused on its way to the home.
+pub(crate) struct Refused<'a> {
+    pub(crate) cdb: &'a [u8],
+    /// Its parameter list; empty where it was refused for its CDB.
+    pub(crate) parameters: &'a [u8],
+    pub(crate) nexus: &'a Nexus,
+    pub(crate) address: SocketAddr,
+    pub(crate) failure: &'a Failure,
+}
+
+impl Refused<'_> {
+    /// What tells the home, if it was a reservation command.
+    pub(crate) fn note(&self, volume: VolumeIndex, at_ms: u64) -> Option<Call> {
+        let event = Event::of_bytes(self.cdb, self.parameters)?;
+        let actor = Actor::Nexus {
+            nexus: self.nexus.clone(),
+            address: Some(self.address),
+        };
+        let entry = Box::new(Entry {
+            status: status_of(self.failure),
+            ..Entry::new(at_ms, actor, event)
+        });
+        Some(Call::NoteRefusal { volume, entry })
+    }
 }
 
 /// PERSISTENT RESERVE OUT.
@@ -26,43 +61,106 @@ pub(crate) async fn reserve_out(
     local: Local,
     shared: Arc<Shared>,
 ) -> Result<(), Failure> {
-    let deadline = local.now() + shared.fence_timeout;
-    let _serial = turn_by(deadline, &home, sender.nexus, &local).await?;
-    let outcome = {
-        let inner = home.inner.borrow();
-        let nexus = inner
-            .nexuses
-            .nexus(sender.nexus)
-            .cloned()
-            .ok_or_else(Failure::aborted)?;
-        if inner.state.is_blocked(&nexus) {
-            return Err(Failure::RESERVATION_CONFLICT);
-        }
-        let known = |name: &str| -> Vec<InitiatorPort> {
-            let mut ports: Vec<_> = inner
-                .nexuses
-                .logged_in()
-                .map(|nexus| nexus.initiator.clone())
-                .filter(|port| port.name() == name)
-                .collect();
-            ports.sort_unstable();
-            ports.dedup();
-            ports
-        };
-        let ports = shared.port_identifiers();
-        let registrations_max = home.volume.registrations_max;
-        let context = Context {
-            ports: &ports,
-            known: &known,
-            registrations_max,
-        };
-        reservation::apply(&inner.state, &nexus, &command, &context)?
+    let deed = deed(&home, sender, Event::from(&command))?;
+    let decide = |nexus: &Nexus| Ok(decide(&home, nexus, &command, &shared)?);
+    carry_out(&home, deed, decide, &local, &shared).await
+}
+
+/// RESERVE and RELEASE of SPC-2.
+pub(crate) async fn reserve_legacy(
+    home: Rc<Home>,
+    sender: Sender,
+    release: bool,
+    local: Local,
+    shared: Arc<Shared>,
+) -> Result<(), Failure> {
+    let event = if release {
+        Event::Release
+    } else {
+        Event::Reserve
     };
+    let deed = deed(&home, sender, event)?;
+    let decide = |nexus: &Nexus| {
+        let state = &home.inner.borrow().state;
+        Ok(if release {
+            reservation::release_legacy(state, nexus)?
+        } else {
+            reservation::reserve_legacy(state, nexus)?
+        })
+    };
+    carry_out(&home, deed, decide, &local, &shared).await
+}
+
+fn deed(home: &Home, sender: Sender, event: Event) -> Result<Deed, Failure> {
+    let inner = home.inner.borrow();
+    let nexus = inner.nexuses.nexus(sender.nexus);
     let by = By {
         nexus: Some(sender.nexus),
         task: Some(sender.task),
     };
-    home.enact(outcome, by, deadline, &local, &shared).await
+    let actor = Actor::Nexus {
+        nexus: nexus.cloned().ok_or_else(Failure::aborted)?,
+        address: Some(sender.address),
+    };
+    Ok(Deed { by, actor, event })
+}
+
+/// Waits for its turn, decides and does it. A refusal is written down, too.
+async fn carry_out(
+    home: &Rc<Home>,
+    deed: Deed,
+    decide: impl FnOnce(&Nexus) -> Result<Outcome, Failure>,
+    local: &Local,
+    shared: &Arc<Shared>,
+) -> Result<(), Failure> {
+    let deadline = local.now() + shared.fence_timeout;
+    let began = local.now();
+    let decided = match turn_by(deadline, home, deed.by.nexus, local).await {
+        Ok(turn) => match &deed.actor {
+            Actor::Nexus { nexus, .. } => decide(nexus).map(|outcome| (turn, outcome)),
+            _ => Err(Failure::aborted()),
+        },
+        Err(failure) => Err(failure),
+    };
+    match decided {
+        Ok((_turn, outcome)) => home.enact(outcome, deed, deadline, local, shared).await,
+        Err(failure) => {
+            let entry = Entry {
+                status: status_of(&failure),
+                ..Entry::new(shared.wall_clock_ms(began), deed.actor, deed.event)
+            };
+            home.note(entry, local, shared);
+            Err(failure)
+        }
+    }
+}
+
+/// What a command would do now. Nothing is done.
+pub(crate) fn decide(
+    home: &Home,
+    nexus: &Nexus,
+    command: &Command,
+    shared: &Shared,
+) -> Result<Outcome, Refusal> {
+    let inner = home.inner.borrow();
+    let known = |name: &str| -> Vec<InitiatorPort> {
+        let mut ports: Vec<_> = inner
+            .nexuses
+            .logged_in()
+            .map(|nexus| nexus.initiator.clone())
+            .filter(|port| port.name() == name)
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    };
+    let ports = shared.port_identifiers();
+    let context = Context {
+        ports: &ports,
+        known: &known,
+        registrations_max: home.volume.registrations_max,
+    };
+    reservation::apply(&inner.state, nexus, command, &context)
 }
 
 /// Waits for its turn at the home. The time that a reservation command may take runs from its
@@ -70,10 +168,10 @@ pub(crate) async fn reserve_out(
 async fn turn_by(
     deadline: Instant,
     home: &Rc<Home>,
-    nexus: NexusIndex,
+    nexus: Option<NexusIndex>,
     local: &Local,
 ) -> Result<SerialGuard, Failure> {
-    let serial = home.serialise(Some(nexus)).await?;
+    let serial = home.serialise(nexus).await?;
     if local.now() < deadline {
         Ok(serial)
     } else {
@@ -94,38 +192,12 @@ pub(crate) async fn reserve_in(
     Ok(reservation::report::body(service_action, &inner.state)?)
 }
 
-/// RESERVE and RELEASE of SPC-2.
-pub(crate) async fn reserve_legacy(
-    home: Rc<Home>,
-    nexus: NexusIndex,
-    release: bool,
-    local: Local,
-    shared: Arc<Shared>,
-) -> Result<(), Failure> {
-    let deadline = local.now() + shared.fence_timeout;
-    let _serial = turn_by(deadline, &home, nexus, &local).await?;
-    let outcome = {
-        let inner = home.inner.borrow();
-        let nexus = inner.nexuses.nexus(nexus).ok_or_else(Failure::aborted)?;
-        if release {
-            reservation::release_legacy(&inner.state, nexus)?
-        } else {
-            reservation::reserve_legacy(&inner.state, nexus)?
-        }
-    };
-    let by = By {
-        nexus: Some(nexus),
-        task: None,
-    };
-    home.enact(outcome, by, deadline, &local, &shared).await
-}
-
 /// An SPC-2 reservation ends with its nexus, or with any reset.
 pub(crate) async fn end_legacy(
     home: &Rc<Home>,
     lost: Option<&Nexus>,
     local: &Local,
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) {
     let Ok(_serial) = home.serialise(None).await else {
         return;
@@ -133,9 +205,15 @@ pub(crate) async fn end_legacy(
     let outcome = reservation::end_legacy(&home.inner.borrow().state, lost);
     if let Some(outcome) = outcome {
         let deadline = local.now() + shared.fence_timeout;
-        let _ = home
-            .enact(outcome, By::default(), deadline, local, shared)
-            .await;
+        let deed = Deed {
+            by: By::default(),
+            actor: Actor::Target,
+            event: match lost {
+                Some(_) => Event::EndedByNexusLoss,
+                None => Event::EndedByReset,
+            },
+        };
+        let _ = home.enact(outcome, deed, deadline, local, shared).await;
     }
 }
 

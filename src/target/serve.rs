@@ -4,20 +4,21 @@ use super::connection::{AbortTicket, Funeral, Phase, Quiet};
 use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::local::AbortSelect;
-use super::message::{Announce, Call, Message, Reply, UnitChange};
+use super::message::{Announce, Call, Message, Reply, Task, UnitChange};
 use super::reserve::{self, reply_of};
 use super::shard::Shard;
 use super::volume::VolumeIndex;
 use crate::backend::ChannelId;
 use crate::base::rcu;
 use crate::base::slots::SlotKey;
-use crate::iscsi::{AsyncEvent, TaskId};
+use crate::iscsi::AsyncEvent;
 use crate::reservation::{Access, NexusIndex};
 use crate::scsi::attention::UnitAttention;
 use crate::scsi::unit::Medium;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Who asked: a reactor and its token.
 pub(crate) type Asker = (usize, SlotKey);
@@ -51,12 +52,22 @@ impl Core {
                 nexuses,
                 spare,
                 attention,
+                count,
             } => {
                 let concerned = |index: NexusIndex| nexuses.binary_search(&index).is_ok();
-                self.abort_sessions(volume, concerned, spare, attention, asker, turn);
+                let order = AbortOrder {
+                    spare,
+                    attention,
+                    count: Some(&count),
+                };
+                self.abort_sessions(volume, concerned, order, asker, turn);
             }
             Call::AbortUnit { volume, spare } => {
-                self.abort_sessions(volume, |_| true, spare, None, asker, turn);
+                let order = AbortOrder {
+                    spare,
+                    ..AbortOrder::default()
+                };
+                self.abort_sessions(volume, |_| true, order, asker, turn);
             }
             Call::Attend { volume, attentions } => {
                 let delivered = self.attend(volume, &attentions);
@@ -124,8 +135,11 @@ impl Core {
                     }
                 });
             }
-            Call::ReserveLegacy { nexus, release, .. } => {
-                let work = reserve::reserve_legacy(home, nexus, release, local, shared);
+            Call::NoteRefusal { entry, .. } => home.note(*entry, &local, &shared),
+            Call::ReserveLegacy {
+                sender, release, ..
+            } => {
+                let work = reserve::reserve_legacy(home, sender, release, local, shared);
                 self.answer_later(asker, async { reply_of(work.await) });
             }
             Call::ModeSelect {
@@ -317,11 +331,15 @@ impl Core {
         &mut self,
         volume: VolumeIndex,
         concerned: impl Fn(NexusIndex) -> bool,
-        spare: Option<(usize, SlotKey, TaskId)>,
-        attention: Option<UnitAttention>,
+        order: AbortOrder<'_>,
         asker: Asker,
         turn: &mut Turn<'_, '_>,
     ) {
+        let AbortOrder {
+            spare,
+            attention,
+            count,
+        } = order;
         let tas = self.shards.get(volume).is_some_and(|shard| {
             shard
                 .volume
@@ -343,6 +361,10 @@ impl Core {
             let status = status.filter(|_| own.is_none());
             let select = AbortSelect::AllBut(own.map(|(_, _, task)| task));
             let aborted = self.abort_with(key, select, status, &ticket, turn);
+            if let Some(count) = count {
+                let aborted = u32::try_from(aborted).unwrap_or(u32::MAX);
+                count.fetch_add(aborted, Ordering::Relaxed);
+            }
             // Who had nothing to lose is not told that it was lost (SAM-5 section 5.14).
             let attention = attention.filter(|_| aborted > 0);
             let session = self
@@ -429,6 +451,17 @@ impl Core {
     }
 }
 
+/// How the commands of sessions are to be aborted.
+#[derive(Debug, Clone, Copy, Default)]
+struct AbortOrder<'a> {
+    /// This one goes on.
+    spare: Option<Task>,
+    /// Who loses commands is told by this.
+    attention: Option<UnitAttention>,
+    /// Grows by how many they are.
+    count: Option<&'a AtomicU32>,
+}
+
 /// What START STOP UNIT and PREVENT ALLOW MEDIUM REMOVAL need: ejecting and preventing change how the
 /// logical unit works for everybody, loading and allowing never conflict (SPC-4 section 5.13.1).
 const fn access_if(intrusive: bool) -> Access {
@@ -446,6 +479,7 @@ impl Call {
             Self::ReserveOut { volume, .. }
             | Self::ReserveIn { volume, .. }
             | Self::ReserveLegacy { volume, .. }
+            | Self::NoteRefusal { volume, .. }
             | Self::Hold { volume, .. }
             | Self::AddToken { volume, .. }
             | Self::ModeSelect { volume, .. }

@@ -4,7 +4,7 @@ use super::directory::Directory;
 use super::message::Message;
 use super::shards::ShardPlacement;
 use super::store::{ReservationStore, Saver};
-use crate::base::clock::Instant;
+use crate::base::clock::{Instant, wall_clock_ms};
 use crate::base::limits;
 use crate::base::rcu::{self, RcuCell};
 use crate::iscsi;
@@ -147,7 +147,5 @@ impl Shared {
 /// The wall clock at the zero of the monotonic one; it is not followed when it is set.
 fn epoch_ms() -> u64 {
     let now = Instant::now();
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let wall = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-    wall.saturating_sub(now.nanos() / 1_000_000)
+    wall_clock_ms().saturating_sub(now.nanos() / 1_000_000)
 }

@@ -53,3 +53,12 @@ pub fn losses<'a>(
         .filter(|loss| loss.registration || loss.reservation || loss.write || loss.read)
         .collect()
 }
+
+/// Whether the step from `before` to `after` changed more than the generation.
+#[must_use]
+pub fn takes_effect(before: &State, after: &State) -> bool {
+    before.registrations != after.registrations
+        || before.reservation != after.reservation
+        || before.legacy_holder != after.legacy_holder
+        || before.aptpl != after.aptpl
+}

@@ -19,13 +19,14 @@ mod ring;
 mod tests;
 
 pub use ages::Ages;
-pub use loss::{Loss, losses};
+pub use loss::{Loss, losses, takes_effect};
 pub use ring::{Batch, History};
 
 use super::command::{Command, Refusal};
 use super::identity::Nexus;
 use super::kinds::{Key, ReservationType, ScopeAndType};
 use crate::base::limits::HISTORY_LOSSES_MAX;
+use std::fmt;
 use std::net::SocketAddr;
 
 /// One thing that happened.
@@ -279,6 +280,23 @@ impl From<&Command> for Event {
                 action_key,
                 aptpl,
             }),
+        }
+    }
+}
+
+/// As the standards write it: `GOOD`, `RESERVATION CONFLICT`, or sense key and additional sense.
+impl fmt::Display for Status {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unfinished => out.write_str("unfinished"),
+            Self::Good => out.write_str("GOOD"),
+            Self::CheckCondition(key, asc, ascq) => {
+                write!(out, "CHECK CONDITION {key:X}/{asc:02X}/{ascq:02X}")
+            }
+            Self::Other(0x08) => out.write_str("BUSY"),
+            Self::Other(0x18) => out.write_str("RESERVATION CONFLICT"),
+            Self::Other(0x40) => out.write_str("TASK ABORTED"),
+            Self::Other(status) => write!(out, "status {status:02X}h"),
         }
     }
 }

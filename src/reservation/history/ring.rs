@@ -151,12 +151,9 @@ impl History {
         }
     }
 
-    /// What the store does not have; `None` if there is nothing.
+    /// What the store does not have; nothing in it if the store has all.
     #[must_use]
-    pub fn unsaved(&mut self) -> Option<Batch> {
-        if self.saved == self.revision {
-            return None;
-        }
+    pub fn unsaved(&mut self) -> Batch {
         let saved = self.saved;
         let changed = self.slots.iter_mut().filter(|slot| slot.changed > saved);
         let entries = changed
@@ -165,11 +162,11 @@ impl History {
                 (slot.entry.sequence, codec::encode(&slot.entry))
             })
             .collect();
-        Some(Batch {
+        Batch {
             forget: self.gone.iter().map(|(sequence, _)| *sequence).collect(),
             entries,
             revision: self.revision,
-        })
+        }
     }
 
     /// The store has what the batch says.
