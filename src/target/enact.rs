@@ -28,6 +28,20 @@ impl Home {
         local: &Local,
         shared: &Arc<Shared>,
     ) -> Result<(), Failure> {
+        self.changing.set(true);
+        let enacted = self.step(outcome, deed, deadline, local, shared).await;
+        self.changing.set(false);
+        enacted
+    }
+
+    async fn step(
+        self: &Rc<Self>,
+        outcome: Outcome,
+        deed: Deed,
+        deadline: Instant,
+        local: &Local,
+        shared: &Arc<Shared>,
+    ) -> Result<(), Failure> {
         let before = self.inner.borrow().state.clone();
         let lost = Arc::new(self.lost(&outcome, deed.by.nexus));
         let aborted = Arc::new(self.indices(&outcome.aborted));

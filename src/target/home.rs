@@ -35,6 +35,8 @@ pub(crate) struct Home {
     pub(super) aborting: RefCell<Arc<Vec<NexusIndex>>>,
     /// What is durable may differ from the state: a save that should have undone another failed.
     pub(super) unsaved: Cell<bool>,
+    /// A change of reservations is under way.
+    pub(super) changing: Cell<bool>,
     /// Unit attentions are being brought to sessions on their way.
     pub(super) delivering: Cell<bool>,
 }
@@ -83,6 +85,7 @@ impl Home {
             chronicle: Chronicle::new(restored.ages, restored.history),
             aborting: RefCell::default(),
             unsaved: Cell::new(false),
+            changing: Cell::new(false),
             delivering: Cell::new(false),
         });
         home.publish(|_| {});

@@ -20,6 +20,9 @@ pub struct ReservationReport {
     pub state: State,
     /// Since when.
     pub ages: Ages,
+    /// A change is under way, and may be in the state already: whoever loses rights by it may still
+    /// have a write on its way to the medium, and the change may yet be taken back.
+    pub changing: bool,
 }
 
 /// A PREEMPT that is only thought of.
@@ -70,8 +73,8 @@ pub struct Cleared {
 }
 
 impl Target {
-    /// A volume's reservations. Waits for a change that is under way, as PERSISTENT RESERVE IN does:
-    /// nobody is to see a node preempted whose last write may still be on its way to the medium.
+    /// A volume's reservations. Unlike PERSISTENT RESERVE IN it does not wait for a change that is under
+    /// way, which may hang, but says that there is one.
     ///
     /// # Errors
     /// When the volume is unknown, or the reactors don't answer.
@@ -80,10 +83,11 @@ impl Target {
         let index = volume.index;
         self.ask(volume.home, move |local, _| async move {
             let home = home_of(index, &local).await?;
-            let _turn = home.serialise(None).await?;
+            let state = home.inner.borrow().state.clone();
             Ok(ReservationReport {
-                state: home.inner.borrow().state.clone(),
+                state,
                 ages: home.chronicle.ages().clone(),
+                changing: home.changing.get(),
             })
         })?
     }

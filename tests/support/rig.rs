@@ -18,8 +18,8 @@ use holdfast::reactor;
 use holdfast::reservation::{State, decode};
 use holdfast::ring::RingConfig;
 use holdfast::target::{
-    Access, ConnectionPlacement, InFlight, ReservationStore, ShardPlacement, StoreFailed, Target,
-    TargetConfig, VolumeConfig,
+    Access, ConnectionPlacement, InFlight, ReservationStore, ReservationUpdate, Restored,
+    ShardPlacement, StoreFailed, Target, TargetConfig, VolumeConfig,
 };
 use holdfast::volume::{AccessRules, VolumeId};
 
@@ -76,11 +76,13 @@ impl Records {
 }
 
 impl ReservationStore for Records {
-    fn save(&self, _: VolumeId, record: &[u8]) -> Result<(), StoreFailed> {
+    fn save(&self, _: VolumeId, update: &ReservationUpdate) -> Result<(), StoreFailed> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreFailed("broken by the test".to_owned()));
         }
-        self.saved.push(record.to_vec());
+        if let Some(record) = &update.record {
+            self.saved.push(record.clone());
+        }
         Ok(())
     }
 }
@@ -152,7 +154,7 @@ impl Rig {
                 rules: AccessRules::loopback(),
                 ..Access::default()
             },
-            reservation: State::new(),
+            reservation: Restored::default(),
         };
         self.target
             .attach_volume(config)
@@ -202,6 +204,7 @@ impl Rig {
         self.target
             .reservation(self.volumes[0].id)
             .expect("the home answers")
+            .state
     }
 
     /// What the node of that name has in flight on the first volume, over all its nexuses.

@@ -35,12 +35,13 @@ Examples:
       only what changed registrations or the reservation
 
 Every PERSISTENT RESERVE OUT is there, refused ones too, every RESERVE and RELEASE of SPC-2, what
-resets, lost sessions, restarts and operators did. A refusal that repeats counts up in one entry, and
-refusals never push out what changed something. The server keeps 256 entries for each volume.
+resets, lost sessions, restarts and operators did. A refusal that repeats counts up in one entry,
+and refusals never push out what changed something. The server keeps 256 entries for each volume.
 
-A change of what APTPL keeps is saved with it. How a command ended, changes without APTPL and
-refusals are saved with the next such change, when the server stops, or within 10 seconds: that much
-of the history a kill -9 or a power cut can take, and a command whose end it took is `unfinished`.";
+What changes a reservation that APTPL keeps is saved with it, in one transaction. The rest (how a
+command ended, changes without APTPL, refusals) is saved with the next such change, when the server
+stops, or within 10 seconds. A kill -9 or a power cut takes what was not saved; a command whose end
+it took is `unfinished`: its change was made durable, and it may or may not have been answered.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -63,9 +64,9 @@ Examples:
 For an emergency: no node is left that could do it, or none that should be trusted to. As long as
 there is one, let the cluster software do it; it has to know.
 
-WITHOUT A RESERVATION EVERY INITIATOR MAY WRITE, a failed node that comes back included. The command
-returns when the writes of those who lost rights are over. Every node concerned is told by a unit
-attention (2A/03 or 2A/05), and the history says which user did it.";
+WITHOUT A RESERVATION EVERY INITIATOR MAY WRITE, a failed node that comes back included. The
+command returns when the writes of those who lost rights are over. Every node concerned is told by
+a unit attention (2A/03 or 2A/05), and the history says which user did it.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReservationCommand {

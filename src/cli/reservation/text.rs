@@ -34,6 +34,11 @@ pub(super) fn reservation(reservation: &ReservationView) -> String {
         ),
         ("registrations", reservation.registrations.len().to_string()),
     ]);
+    if reservation.changing {
+        let warning =
+            "a command is waiting for writes in flight; whoever it fences may still write";
+        pairs.push(("changing", warning.to_owned()));
+    }
     let mut text = describe(&pairs);
     if !reservation.registrations.is_empty() {
         text.push('\n');
@@ -160,7 +165,12 @@ fn entry(entry: &HistoryEntryView) -> String {
         pairs.push(("aptpl", "yes".to_owned()));
     }
     if let Some(count) = entry.count {
-        pairs.push(("count", count.to_string()));
+        let of = if entry.action == "RESTART" {
+            "registrations restored"
+        } else {
+            "entries"
+        };
+        pairs.push(("count", format!("{count} {of}")));
     }
     pairs.extend(entry.losses.iter().map(|loss| ("lost by", lost(loss))));
     if entry.losses_left_out > 0 {
@@ -169,9 +179,16 @@ fn entry(entry: &HistoryEntryView) -> String {
     if entry.aborted > 0 {
         pairs.push(("aborted", format!("{} commands", entry.aborted)));
     }
-    if let Some(us) = entry.fence_us {
-        let took = std::time::Duration::from_micros(us);
-        pairs.push(("fence", format!("waited {took:?} for writes in flight")));
+    match entry.fence_us {
+        None => {}
+        Some(0) => pairs.push((
+            "fence",
+            "no write in flight had to be waited for".to_owned(),
+        )),
+        Some(us) => {
+            let took = std::time::Duration::from_micros(us);
+            pairs.push(("fence", format!("waited {took:?} for writes in flight")));
+        }
     }
     pairs.push(("generation", entry.generation.to_string()));
     for line in describe(&pairs).lines() {

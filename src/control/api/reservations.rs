@@ -11,6 +11,9 @@ pub struct ReservationView {
     pub volume: String,
     /// The time at the server, to work ages out.
     pub now_ms: u64,
+    /// A change is under way and may be shown already: whoever loses rights by it may still be
+    /// writing, and the change may yet be taken back.
+    pub changing: bool,
     /// PRGENERATION.
     pub generation: u32,
     /// The type's name, such as `WRITE EXCLUSIVE - REGISTRANTS ONLY`; `None`: not reserved.

@@ -67,6 +67,7 @@ fn reserved() -> ReservationReport {
             ReservationReport {
                 ages: report.ages.after(&report.state, &next, 1000),
                 state: next,
+                changing: false,
             }
         })
 }

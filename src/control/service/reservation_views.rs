@@ -17,7 +17,11 @@ pub(super) fn reservation(
     sessions: &[SessionInfo],
     now_ms: u64,
 ) -> ReservationView {
-    let ReservationReport { state, ages } = report;
+    let ReservationReport {
+        state,
+        ages,
+        changing,
+    } = report;
     let held = state.reservation();
     let registrations = state
         .registrations()
@@ -34,6 +38,7 @@ pub(super) fn reservation(
     ReservationView {
         volume: volume.to_string(),
         now_ms,
+        changing: *changing,
         generation: state.generation(),
         kind: held.map(|held| type_name(held.kind).to_owned()),
         type_code: held.map(|held| held.kind.code()),
