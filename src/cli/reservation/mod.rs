@@ -220,7 +220,13 @@ fn clear(arguments: ClearArguments, out: &mut dyn Write) -> Result<(), Failure> 
     if !yes {
         let select = VolumeSelect { name: name.clone() };
         let present: ReservationView = connection.call(method::RESERVATION_SHOW, &select)?;
-        ask_on_the_terminal(&text::threat(&present, key), &name)?;
+        let threat = text::threat(&present, key).ok_or_else(|| {
+            Failure::new(format!(
+                "volume {name} has nothing of that to remove; `holdfast reservation show {name}` \
+                 tells what it has"
+            ))
+        })?;
+        ask_on_the_terminal(&threat, &name)?;
     }
     let clear = ReservationClear {
         name,

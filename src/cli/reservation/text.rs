@@ -279,11 +279,11 @@ pub(super) fn check(check: &PreemptCheckView) -> String {
     text
 }
 
-/// What `clear` is about to take away.
-pub(super) fn threat(present: &ReservationView, key: Option<Key>) -> String {
+/// What `clear` is about to take away; `None`: nothing.
+pub(super) fn threat(present: &ReservationView, key: Option<Key>) -> Option<String> {
     let goes = |own: &&RegistrationView| key.is_none_or(|key| own.key.parse() == Ok(key));
     let going = present.registrations.iter().filter(goes);
-    let mut text = format!("This removes from volume {}:\n", present.volume);
+    let mut text = String::new();
     let mut holds = false;
     for own in going {
         holds |= own.holder;
@@ -309,7 +309,8 @@ pub(super) fn threat(present: &ReservationView, key: Option<Key>) -> String {
     if let (Some(holder), None) = (&present.spc2_holder, key) {
         let _ = writeln!(text, "  the SPC-2 reservation of {}", named(holder));
     }
-    text
+    let what = format!("This removes from volume {}:\n{text}", present.volume);
+    (!text.is_empty()).then_some(what)
 }
 
 pub(super) fn cleared(cleared: &ReservationClearView) -> String {
@@ -324,4 +325,61 @@ pub(super) fn cleared(cleared: &ReservationClearView) -> String {
         type_of(&cleared.after)
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(type_code: Option<u8>, keys: &[(u64, bool)]) -> ReservationView {
+        let registration = |(key, holder): &(u64, bool)| RegistrationView {
+            key: format!("{key:#018x}"),
+            key_text: None,
+            nexus: NexusView {
+                initiator: format!("iqn.2024-01.example:{key:x}"),
+                isid: "800000000001".to_owned(),
+                port: 1,
+            },
+            holder: *holder,
+            all_target_ports: false,
+            since_ms: None,
+            addresses: Vec::new(),
+        };
+        ReservationView {
+            volume: "db-1".to_owned(),
+            now_ms: 0,
+            changing: false,
+            generation: 3,
+            kind: type_code.map(|code| format!("type {code}")),
+            type_code,
+            scope: None,
+            since_ms: None,
+            aptpl: false,
+            registrations: keys.iter().map(registration).collect(),
+            spc2_holder: None,
+        }
+    }
+
+    #[test]
+    fn a_threat_names_what_goes_and_nothing_else() {
+        let told = |view: &ReservationView, key: Option<u64>| {
+            let threat = threat(view, key.map(Key));
+            threat.map(|text| [":a,", ":b,", "(type"].map(|part| text.contains(part)))
+        };
+        let held_by_a = view(Some(5), &[(0xa, true), (0xb, false)]);
+        assert_eq!(told(&held_by_a, None), Some([true, true, true]));
+        assert_eq!(told(&held_by_a, Some(0xa)), Some([true, false, true]));
+        assert_eq!(told(&held_by_a, Some(0xb)), Some([false, true, false]));
+        assert_eq!(told(&held_by_a, Some(0xc)), None);
+        let held_by_all = view(Some(7), &[(0xa, true), (0xb, true)]);
+        assert_eq!(told(&held_by_all, Some(0xa)), Some([true, false, false]));
+        assert_eq!(told(&held_by_all, None), Some([true, true, true]));
+        let alone = view(Some(8), &[(0xa, true)]);
+        assert_eq!(told(&alone, Some(0xa)), Some([true, false, true]));
+        assert_eq!(
+            told(&view(None, &[(0xa, false)]), None),
+            Some([true, false, false])
+        );
+        assert_eq!(told(&view(None, &[]), None), None);
+    }
 }
