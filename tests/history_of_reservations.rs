@@ -688,3 +688,60 @@ fn a_damaged_history_is_no_reason_not_to_serve(setup: Setup) {
     assert_eq!(told[..2], expected[..2]);
     assert!(told[2].starts_with("target: RESTART: GOOD"), "{told:?}");
 }
+
+/// Sessions that share a registration are told of as one client, but who sent a command by its own name.
+#[test]
+fn a_client_s_sessions_are_shown_together() {
+    let server = Setup::default().start();
+    let create = [
+        "volume",
+        "create",
+        VOLUME,
+        "--size",
+        "64MiB",
+        "--backend",
+        "ram",
+    ];
+    server.text(&[&create[..], &["--reservation-scope", "client"]].concat());
+    let volume = server.volume(VOLUME);
+    let session = |name: &str, isid| {
+        let mut session = server.login(&volume, name).isid(isid).connect();
+        session.take_attentions();
+        session
+    };
+    let (mut one, mut two, mut b) = (session("a", 1), session("a", 2), session("b", 1));
+    one.register(0, A).good();
+    two.reserve(kind::WE_RO, A).good();
+    b.register(0, B).good();
+    let shown = server.json(&["reservation", "show", VOLUME]);
+    let client = &shown["registrations"][0];
+    assert_eq!(
+        (client["isid"].as_str(), client["port"].as_u64()),
+        (Some("any"), Some(0))
+    );
+    let mut hosts = [&one, &two].map(|session| session.local_addr().to_string());
+    hosts.sort_unstable();
+    let mut told: Vec<_> = client["addresses"].as_array().expect("a list").clone();
+    told.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(told, hosts);
+    let history = server.json(&["reservation", "history", VOLUME]);
+    let isids = history["entries"].as_array().expect("a list").iter();
+    let isids: Vec<_> = isids.map(|entry| entry["by"]["isid"].as_str()).collect();
+    assert_eq!(
+        isids,
+        [
+            Some("800000000001"),
+            Some("800000000002"),
+            Some("800000000001")
+        ]
+    );
+    let key = format!("{A:#x}");
+    let told = server.json(&["reservation", "check", VOLUME, "--preempt", &key]);
+    assert_eq!(
+        (node(&told["by"]), told["status"].as_str()),
+        ("b".to_owned(), Some("GOOD"))
+    );
+    let victims = told["victims"].as_array().expect("a list");
+    assert_eq!((victims.len(), node(&victims[0])), (1, "a".to_owned()));
+    assert_eq!(list(&victims[0]["lost"]), "registration+reservation+write");
+}

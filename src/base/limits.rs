@@ -90,6 +90,19 @@ const INITIATOR_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REGISTRATIONS_DEFAULT: u32 = 1024;
 /// Nexuses that a volume remembers (registered, logged in, or owed a unit attention).
 pub const NEXUSES_MAX: u32 = 8192;
+/// Nexuses without a registration for which a volume keeps unit attentions until they log in again.
+/// Those that are registered are all kept.
+pub const ATTENTIONS_OWED_TO_STRANGERS_MAX: usize = 1024;
+/// The same of one initiator name, which may come back under ever new ISIDs.
+pub const ATTENTIONS_OWED_TO_NAME_MAX: usize = 128;
+/// Pairs of addresses that a volume remembers to have taken sessions from each other.
+pub const TAKEOVER_PAIRS_MAX: usize = 64;
+/// A takeover back within that time is by another host, not by one that has moved.
+pub const TAKEOVER_RETURN_MAX: Duration = Duration::from_secs(120);
+/// How long takeovers are shown after the last one.
+pub const TAKEOVER_MEMORY: Duration = Duration::from_secs(3600);
+/// How often the takeovers of one pair are logged.
+pub const TAKEOVER_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of a PERSISTENT RESERVE OUT parameter list.
 pub const RESERVE_OUT_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of any other parameter list.
@@ -176,3 +189,4 @@ const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_milli
 const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);
+const _: () = assert!(TAKEOVER_RETURN_MAX.as_nanos() < TAKEOVER_MEMORY.as_nanos());

@@ -13,8 +13,8 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Forecast, Preemption, ReservationReport, Restored,
-    SessionInfo, ShardPlacement, Target, TargetError,
+    self, Cleared, ConnectionPlacement, Forecast, IdentityInfo, Preemption, ReservationReport,
+    Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -113,6 +113,7 @@ impl DataPlane for DataPath {
             removable: config.removable,
             sessions_max: config.sessions_max,
             registrations_max: config.registrations_max,
+            reservation_scope: config.reservation_scope,
             store: config.store,
             access: config.access,
             reservation: restored,
@@ -140,6 +141,10 @@ impl DataPlane for DataPath {
 
     fn sessions(&self) -> Result<Vec<SessionInfo>, PlaneError> {
         Ok(self.0.sessions()?)
+    }
+
+    fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
+        Ok(self.0.identities()?)
     }
 
     fn reservation(&self, volume: VolumeId) -> Result<ReservationReport, PlaneError> {

@@ -12,10 +12,10 @@ use crate::backend::Store;
 use crate::base::tuning::Tuning;
 use crate::reservation::{Key, history};
 use crate::target::{
-    Access, Cleared, Forecast, Preemption, Redirect, ReservationReport, ReservationStore,
-    SessionInfo,
+    Access, Cleared, Forecast, IdentityInfo, Preemption, Redirect, ReservationReport,
+    ReservationStore, SessionInfo,
 };
-use crate::volume::VolumeId;
+use crate::volume::{ReservationScope, VolumeId};
 
 /// The running data path. Every call may come from any thread off the reactors, and blocks until
 /// the reactors have done it or a time limit has passed.
@@ -51,6 +51,12 @@ pub trait DataPlane: Send + Sync {
     /// # Errors
     /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
     fn sessions(&self) -> Result<Vec<SessionInfo>, PlaneError>;
+
+    /// Whom each volume knows.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError>;
 
     /// A volume's registrations and reservation.
     ///
@@ -155,6 +161,8 @@ pub struct VolumeConfig {
     pub sessions_max: u32,
     /// Registrations that the logical unit holds at most.
     pub registrations_max: u32,
+    /// Whose a registration is.
+    pub reservation_scope: ReservationScope,
     /// Where its blocks are; open.
     pub store: Arc<dyn Store>,
     /// Who may log in.

@@ -52,9 +52,9 @@ impl Home {
         let now_ms = shared.wall_clock_ms(local.now());
         let mut page = {
             let inner = self.inner.borrow();
-            let sessions = inner.seats.iter().map(|seat| &seat.nexus);
             let step = (&before, &next);
-            self.chronicle.begin(&deed, step, sessions, durable, now_ms)
+            let seated = inner.seated();
+            self.chronicle.begin(&deed, step, seated, durable, now_ms)
         };
         self.save_history_later(local, shared);
         if durable && let Err(failure) = self.save(&next, page.ages(), shared).await {

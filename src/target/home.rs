@@ -11,17 +11,20 @@
 //! | `chronicle` | what is written down of it |
 //! | `attend`, `owed` | unit attentions, for those who are there and those who are not |
 
+use super::attend::Notices;
 use super::chronicle::{Chronicle, Restored};
 use super::failure::Failure;
 use super::message::Task;
 use super::nexuses::NexusTable;
 use super::owed::Owed;
 use super::serial::Serial;
+use super::takeovers::Takeovers;
 use super::volume::Volume;
 use crate::base::rcu;
 use crate::reservation::{Access, Nexus, NexusIndex, Snapshot, State};
 use crate::scsi::LogicalUnit;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,8 +40,6 @@ pub(crate) struct Home {
     pub(super) unsaved: Cell<bool>,
     /// A change of reservations is under way.
     pub(super) changing: Cell<bool>,
-    /// Unit attentions are being brought to sessions on their way.
-    pub(super) delivering: Cell<bool>,
 }
 
 /// Who changes the reservation; nobody where the target does so by itself.
@@ -54,8 +55,11 @@ pub(crate) struct Inner {
     pub(crate) state: State,
     pub(crate) nexuses: NexusTable,
     pub(crate) seats: Vec<Seat>,
-    /// Unit attentions for nexuses that have no session.
+    /// Unit attentions for registrants that have no session.
     pub(super) owed: Owed,
+    /// Unit attentions that some session has yet to hear.
+    pub(super) notices: Notices,
+    pub(crate) takeovers: Takeovers,
 }
 
 /// A session of the volume.
@@ -63,7 +67,10 @@ pub(crate) struct Inner {
 pub(crate) struct Seat {
     pub(crate) tsih: u16,
     pub(crate) nexus: Nexus,
+    /// Of its registrant.
     pub(crate) index: NexusIndex,
+    /// Where its initiator is.
+    pub(crate) address: IpAddr,
     pub(crate) reactor: usize,
     /// PREVENT ALLOW MEDIUM REMOVAL.
     pub(crate) prevents_removal: bool,
@@ -77,6 +84,8 @@ impl Home {
             nexuses: NexusTable::default(),
             seats: Vec::new(),
             owed: Owed::default(),
+            notices: Notices::default(),
+            takeovers: Takeovers::default(),
         };
         let home = Rc::new(Self {
             volume,
@@ -86,7 +95,6 @@ impl Home {
             aborting: RefCell::default(),
             unsaved: Cell::new(false),
             changing: Cell::new(false),
-            delivering: Cell::new(false),
         });
         home.publish(|_| {});
         home
@@ -123,6 +131,17 @@ impl Home {
         }
     }
 
+    /// NUAR of the control mode page.
+    pub(crate) fn releases_quietly(&self) -> bool {
+        let guard = rcu::pin();
+        self.volume
+            .unit
+            .load(&guard)
+            .modes
+            .current
+            .no_attention_on_release
+    }
+
     /// TAS of the control mode page.
     pub(crate) fn task_aborted_status(&self) -> bool {
         let guard = rcu::pin();
@@ -139,5 +158,11 @@ impl Inner {
     /// Whether some session keeps the medium from being ejected.
     pub(crate) fn prevents_removal(&self) -> bool {
         self.seats.iter().any(|seat| seat.prevents_removal)
+    }
+
+    /// The registrant of every session.
+    pub(crate) fn seated(&self) -> impl Iterator<Item = &Nexus> {
+        let seats = self.seats.iter();
+        seats.filter_map(|seat| self.nexuses.nexus(seat.index))
     }
 }

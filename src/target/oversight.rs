@@ -6,12 +6,13 @@ use super::handle::{Target, TargetError, find, home_of};
 use super::home::{By, Inner};
 use super::in_flight::InFlight;
 use super::reserve::decide;
+use super::scope;
 use crate::reservation::history::{Actor, Ages, Entry, Event, Loss, Process, losses};
 use crate::reservation::{
     Attention, Command, InitiatorPort, Key, Nexus, Refusal, ReservationType, ScopeAndType, State,
     evict_all, evict_key,
 };
-use crate::volume::VolumeId;
+use crate::volume::{ReservationScope, VolumeId};
 
 /// A volume's reservations as they stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,7 +33,8 @@ pub struct Preemption {
     pub victim: Key,
     /// The type to establish, if the reservation is taken; `None`: the present one.
     pub kind: Option<ReservationType>,
-    /// Who would send it: an initiator name, or one with `,i,0x` and an ISID (SPC-4 section 7.6.4.6).
+    /// Who would send it: an initiator name, or one with `,i,0x` and an ISID (SPC-4 section 7.6.4.6),
+    /// which tells nothing where the sessions of a client share their registration.
     /// `None`: the holder, or another registrant that has not that key.
     pub by: Option<String>,
 }
@@ -120,11 +122,10 @@ impl Target {
         let foreseen = self.ask(volume.home, move |local, shared| async move {
             let home = home_of(index, &local).await?;
             let _turn = home.serialise(None).await?;
-            let Some(by) = home
-                .inner
-                .borrow()
-                .sender_of(&preemption, &shared.port_identifiers())
-            else {
+            let scope = home.volume.reservation_scope;
+            let ports = shared.port_identifiers();
+            let by = home.inner.borrow().sender_of(&preemption, scope, &ports);
+            let Some(by) = by else {
                 return Ok(None);
             };
             let (key, kind) = {
@@ -142,7 +143,7 @@ impl Target {
                 victim: preemption.victim,
                 scope_and_type: ScopeAndType::of(kind),
             };
-            let outcome = decide(&home, &by, &command, &shared);
+            let outcome = decide(&home, &by, command, &shared);
             let inner = home.inner.borrow();
             let result = outcome.map(|outcome| Change {
                 losses: inner.losses(&outcome.next),
@@ -226,12 +227,16 @@ impl Target {
 impl Inner {
     /// Who loses what when `after` comes.
     fn losses(&self, after: &State) -> Vec<Loss> {
-        let sessions = self.seats.iter().map(|seat| &seat.nexus);
-        losses(&self.state, after, sessions)
+        losses(&self.state, after, self.seated())
     }
 
     /// Who would send the preemption.
-    fn sender_of(&self, preemption: &Preemption, ports: &[u16]) -> Option<Nexus> {
+    fn sender_of(
+        &self,
+        preemption: &Preemption,
+        scope: ReservationScope,
+        ports: &[u16],
+    ) -> Option<Nexus> {
         let is_meant = |port: &InitiatorPort| {
             let by = preemption.by.as_deref();
             by.is_none_or(|by| {
@@ -252,11 +257,11 @@ impl Inner {
         }
         // Somebody who has not registered: that is going to be refused.
         let by = preemption.by.as_deref()?;
-        let mut seats = self.seats.iter().map(|seat| &seat.nexus);
-        let seated = seats.find(|nexus| is_meant(&nexus.initiator)).cloned();
-        seated.or_else(|| {
+        let seated = self.seated().find(|nexus| is_meant(&nexus.initiator));
+        seated.cloned().or_else(|| {
             let port = ports.first().copied().unwrap_or_default();
-            Some(Nexus::new(InitiatorPort::new(by, [0; 6]), port))
+            let nexus = Nexus::new(InitiatorPort::new(by, [0; 6]), port);
+            Some(scope::registrant(scope, &nexus))
         })
     }
 }

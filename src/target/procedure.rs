@@ -150,10 +150,10 @@ impl Procedure {
             Plan::LegacyReserve => self.reserve_legacy(false).await,
             Plan::LegacyRelease => self.reserve_legacy(true).await,
             Plan::ModeSelect { pages, save } => {
-                let (volume, nexus) = (self.volume.index, self.nexus.index);
+                let (volume, sender) = (self.volume.index, self.nexus.asking());
                 self.change(Call::ModeSelect {
                     volume,
-                    nexus,
+                    sender,
                     pages,
                     save,
                 })
@@ -162,7 +162,7 @@ impl Procedure {
             Plan::SetPortGroups(changes) => {
                 let change = UnitChange::Ports {
                     changes,
-                    by: self.nexus.index,
+                    by: self.nexus.asking(),
                 };
                 self.change(Call::Change {
                     volume: self.volume.index,
@@ -172,10 +172,9 @@ impl Procedure {
             }
             Plan::MoveMedium { load } => self.move_medium(load).await,
             Plan::PreventRemoval { prevent } => {
-                let (volume, nexus) = (self.volume.index, self.nexus.index);
                 self.change(Call::PreventRemoval {
-                    volume,
-                    nexus,
+                    volume: self.volume.index,
+                    sender: self.nexus.asking(),
                     prevent,
                 })
                 .await
@@ -236,7 +235,7 @@ impl Procedure {
 
     fn sender(&self) -> Sender {
         Sender {
-            nexus: self.nexus.index,
+            nexus: self.nexus.clone(),
             address: self.peer,
             task: (self.local.reactor(), self.connection, self.task),
         }
@@ -265,6 +264,7 @@ impl Procedure {
         let nexus = SessionNexus {
             nexus: self.nexus.nexus.clone(),
             index: hold.index(),
+            tsih: self.nexus.tsih,
         };
         Ok(Self {
             local: self.local.clone(),

@@ -4,7 +4,8 @@ use super::chronicle::{Deed, status_of};
 use super::failure::Failure;
 use super::home::{By, Home};
 use super::local::Local;
-use super::message::{Call, Reply, Task};
+use super::message::{Call, Reply, SessionNexus, Task};
+use super::scope;
 use super::serial::SerialGuard;
 use super::shared::Shared;
 use super::volume::VolumeIndex;
@@ -18,11 +19,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Who sent a reservation command: the nexus, from where, and the task to spare when its nexus is
-/// aborted.
-#[derive(Debug, Clone, Copy)]
+/// Who sent a reservation command: the session's nexus, from where, and the task to spare when its
+/// registrant is aborted.
+#[derive(Debug, Clone)]
 pub(crate) struct Sender {
-    pub(crate) nexus: NexusIndex,
+    pub(crate) nexus: SessionNexus,
     pub(crate) address: SocketAddr,
     pub(crate) task: Task,
 }
@@ -61,8 +62,8 @@ pub(crate) async fn reserve_out(
     local: Local,
     shared: Arc<Shared>,
 ) -> Result<(), Failure> {
-    let deed = deed(&home, sender, Event::from(&command))?;
-    let decide = |nexus: &Nexus| Ok(decide(&home, nexus, &command, &shared)?);
+    let deed = deed(sender, Event::from(&command));
+    let decide = |registrant: &Nexus| Ok(decide(&home, registrant, command, &shared)?);
     carry_out(&home, deed, decide, &local, &shared).await
 }
 
@@ -79,30 +80,29 @@ pub(crate) async fn reserve_legacy(
     } else {
         Event::Reserve
     };
-    let deed = deed(&home, sender, event)?;
-    let decide = |nexus: &Nexus| {
+    let deed = deed(sender, event);
+    let decide = |registrant: &Nexus| {
         let state = &home.inner.borrow().state;
         Ok(if release {
-            reservation::release_legacy(state, nexus)?
+            reservation::release_legacy(state, registrant)?
         } else {
-            reservation::reserve_legacy(state, nexus)?
+            reservation::reserve_legacy(state, registrant)?
         })
     };
     carry_out(&home, deed, decide, &local, &shared).await
 }
 
-fn deed(home: &Home, sender: Sender, event: Event) -> Result<Deed, Failure> {
-    let inner = home.inner.borrow();
-    let nexus = inner.nexuses.nexus(sender.nexus);
+/// What the history tells of a command: of the session's own nexus, whoever the registrant is.
+fn deed(sender: Sender, event: Event) -> Deed {
     let by = By {
-        nexus: Some(sender.nexus),
+        nexus: Some(sender.nexus.index),
         task: Some(sender.task),
     };
     let actor = Actor::Nexus {
-        nexus: nexus.cloned().ok_or_else(Failure::aborted)?,
+        nexus: sender.nexus.nexus,
         address: Some(sender.address),
     };
-    Ok(Deed { by, actor, event })
+    Deed { by, actor, event }
 }
 
 /// Waits for its turn, decides and does it. A refusal is written down, too.
@@ -115,13 +115,16 @@ async fn carry_out(
 ) -> Result<(), Failure> {
     let deadline = local.now() + shared.fence_timeout;
     let began = local.now();
-    let decided = match turn_by(deadline, home, deed.by.nexus, local).await {
-        Ok(turn) => match &deed.actor {
-            Actor::Nexus { nexus, .. } => decide(nexus).map(|outcome| (turn, outcome)),
-            _ => Err(Failure::aborted()),
-        },
-        Err(failure) => Err(failure),
-    };
+    let turn = turn_by(deadline, home, deed.by.nexus, local).await;
+    let decided = turn.and_then(|turn| {
+        let registrant = {
+            let nexuses = &home.inner.borrow().nexuses;
+            let index = deed.by.nexus.unwrap_or(NexusIndex::NONE);
+            nexuses.nexus(index).cloned()
+        };
+        let outcome = decide(&registrant.ok_or_else(Failure::aborted)?)?;
+        Ok((turn, outcome))
+    });
     match decided {
         Ok((_turn, outcome)) => home.enact(outcome, deed, deadline, local, shared).await,
         Err(failure) => {
@@ -135,13 +138,18 @@ async fn carry_out(
     }
 }
 
-/// What a command would do now. Nothing is done.
+/// What a command of `registrant` would do now. Nothing is done.
 pub(crate) fn decide(
     home: &Home,
-    nexus: &Nexus,
-    command: &Command,
+    registrant: &Nexus,
+    command: Command,
     shared: &Shared,
 ) -> Result<Outcome, Refusal> {
+    let is_release = matches!(command, Command::Release { .. });
+    let scope = home.volume.reservation_scope;
+    let ports = shared.port_identifiers();
+    let command = scope::command(scope, command, &ports);
+    let ports = scope::target_ports(scope, ports);
     let inner = home.inner.borrow();
     let known = |name: &str| -> Vec<InitiatorPort> {
         let mut ports: Vec<_> = inner
@@ -154,13 +162,18 @@ pub(crate) fn decide(
         ports.dedup();
         ports
     };
-    let ports = shared.port_identifiers();
     let context = Context {
         ports: &ports,
         known: &known,
         registrations_max: home.volume.registrations_max,
     };
-    reservation::apply(&inner.state, nexus, command, &context)
+    let mut outcome = reservation::apply(&inner.state, registrant, &command, &context)?;
+    // NUAR speaks of the service action RELEASE alone (SPC-4 section 5.13.11.2.2): who unregisters the
+    // holder, or preempts with another type, is told on all the same.
+    if is_release && home.releases_quietly() {
+        outcome.attentions.clear();
+    }
+    Ok(outcome)
 }
 
 /// Waits for its turn at the home. The time that a reservation command may take runs from its

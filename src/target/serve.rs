@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::local::AbortSelect;
 use super::message::{Announce, Call, Message, Reply, Task, UnitChange};
 use super::reserve::{self, reply_of};
+use super::scope;
 use super::shard::Shard;
 use super::volume::VolumeIndex;
 use crate::backend::ChannelId;
@@ -81,7 +82,7 @@ impl Core {
                 for (_, conn) in self.connections.iter_mut() {
                     if let Some(session) = conn.session.as_mut()
                         && session.volume.index == volume
-                        && Some(session.nexus.index) != but
+                        && Some(session.nexus.tsih) != but
                     {
                         session.attentions.raise(attention);
                     }
@@ -144,16 +145,16 @@ impl Core {
             }
             Call::ModeSelect {
                 volume,
-                nexus,
+                sender,
                 pages,
                 save,
             } => {
                 self.answer_later(asker, async move {
-                    let _serial = match home.serialise(Some(nexus)).await {
+                    let _serial = match home.serialise(Some(sender.index)).await {
                         Ok(serial) => serial,
                         Err(failure) => return Reply::Failed(failure),
                     };
-                    if let Err(failure) = home.authorise(nexus, Access::Write) {
+                    if let Err(failure) = home.authorise(sender.index, Access::Write) {
                         return Reply::Failed(failure);
                     }
                     let before = home.volume.unit.load(&rcu::pin()).modes.current;
@@ -170,24 +171,26 @@ impl Core {
                     let call = || Call::AttendAll {
                         volume,
                         attention,
-                        but: Some(nexus),
+                        but: Some(sender.tsih),
                     };
                     reply_of(local.call_all(call, None).await.map(drop))
                 });
             }
-            Call::PreventRemoval { nexus, prevent, .. } => {
-                let allowed = home.authorise(nexus, access_if(prevent));
+            Call::PreventRemoval {
+                sender, prevent, ..
+            } => {
+                let allowed = home.authorise(sender.index, access_if(prevent));
                 if allowed.is_ok() {
-                    home.prevent_removal(|seat| seat.index == nexus, prevent);
+                    home.prevent_removal(|seat| seat.tsih == sender.tsih, prevent);
                 }
                 turn.reply(asker.0, asker.1, reply_of(allowed));
             }
             Call::MoveMedium {
                 volume,
-                nexus,
+                sender,
                 load,
             } => match home
-                .authorise(nexus, access_if(!load))
+                .authorise(sender.index, access_if(!load))
                 .and_then(|()| home.move_medium(load))
             {
                 Err(failure) => turn.reply(asker.0, asker.1, Reply::Failed(failure)),
@@ -198,7 +201,7 @@ impl Core {
                     let call = || Call::AttendAll {
                         volume,
                         attention,
-                        but: Some(nexus),
+                        but: Some(sender.tsih),
                     };
                     reply_of(local.call_all(call, None).await.map(drop))
                 }),
@@ -260,10 +263,11 @@ impl Core {
                 });
             }
             Call::Hold { nexus, .. } => {
+                let registrant = scope::registrant(home.volume.reservation_scope, &nexus);
                 let mut inner = home.inner.borrow_mut();
-                let known = inner.nexuses.index_of(&nexus).is_some();
+                let known = inner.nexuses.index_of(&registrant).is_some();
                 let index = if known {
-                    inner.nexuses.enter(&nexus)
+                    inner.nexuses.enter(&registrant)
                 } else {
                     None
                 };
@@ -287,8 +291,8 @@ impl Core {
                 let lost = {
                     let mut inner = home.inner.borrow_mut();
                     let lost = inner.nexuses.nexus(nexus).cloned();
-                    if let Some(nexus) = &lost {
-                        inner.owe_all(nexus, untold);
+                    if let Some(registrant) = &lost {
+                        inner.owe_all(registrant, untold);
                     }
                     inner.nexuses.leave(nexus);
                     let seated = inner.seats.iter().any(|seat| seat.index == nexus);
@@ -380,20 +384,17 @@ impl Core {
         }
     }
 
-    fn attend(
-        &mut self,
-        volume: VolumeIndex,
-        attentions: &[(NexusIndex, UnitAttention)],
-    ) -> Vec<NexusIndex> {
+    fn attend(&mut self, volume: VolumeIndex, attentions: &[(u16, UnitAttention)]) -> Vec<u16> {
         let mut delivered = Vec::new();
-        for (key, index) in self.sessions_of(volume) {
-            for (_, attention) in attentions.iter().filter(|(nexus, _)| *nexus == index) {
-                let conn = self.connections.get_mut(key);
-                let session = conn.filter(|conn| conn.phase == Phase::Full);
-                if let Some(session) = session.and_then(|conn| conn.session.as_mut()) {
-                    session.attentions.raise(*attention);
-                    delivered.push(index);
-                }
+        for (_, conn) in self.connections.iter_mut() {
+            let session = conn.session.as_mut().filter(|_| conn.phase == Phase::Full);
+            let Some(session) = session.filter(|session| session.volume.index == volume) else {
+                continue;
+            };
+            let tsih = session.nexus.tsih;
+            for (_, attention) in attentions.iter().filter(|(whose, _)| *whose == tsih) {
+                session.attentions.raise(*attention);
+                delivered.push(tsih);
             }
         }
         delivered
@@ -414,7 +415,8 @@ impl Core {
             let Some(session) = conn.session.as_ref() else {
                 continue;
             };
-            if session.volume.index == volume && tsih.is_none_or(|tsih| session.tsih == tsih) {
+            if session.volume.index == volume && tsih.is_none_or(|tsih| session.nexus.tsih == tsih)
+            {
                 if announce == Announce::Dropped && conn.phase == Phase::Full {
                     conn.iscsi.send_async(AsyncEvent::DropSession {
                         time2wait: 0,
@@ -463,12 +465,13 @@ struct AbortOrder<'a> {
 }
 
 /// What START STOP UNIT and PREVENT ALLOW MEDIUM REMOVAL need: ejecting and preventing change how the
-/// logical unit works for everybody, loading and allowing never conflict (SPC-4 section 5.13.1).
+/// logical unit works for everybody, loading and allowing never conflict (SPC-4 section 5.13.1), not
+/// with an SPC-2 reservation either.
 const fn access_if(intrusive: bool) -> Access {
     if intrusive {
         Access::Write
     } else {
-        Access::Never
+        Access::Exempt
     }
 }
 
@@ -513,15 +516,15 @@ impl UnitChange {
     /// The nexus that asks for it.
     fn by(&self) -> Option<NexusIndex> {
         match self {
-            Self::Ports { by, .. } | Self::ExitSanitizeFailure { by } => Some(*by),
+            Self::Ports { by, .. } | Self::ExitSanitizeFailure { by } => Some(by.index),
             Self::Medium(_) | Self::PortSet(_) | Self::Blocks(_) => None,
         }
     }
 
     /// What the sessions are told, and who is not.
-    fn attention(&self) -> Option<(UnitAttention, Option<NexusIndex>)> {
+    fn attention(&self) -> Option<(UnitAttention, Option<u16>)> {
         match self {
-            Self::Ports { by, .. } => Some((UnitAttention::AccessStateChanged, Some(*by))),
+            Self::Ports { by, .. } => Some((UnitAttention::AccessStateChanged, Some(by.tsih))),
             Self::Medium(_) | Self::ExitSanitizeFailure { .. } | Self::PortSet(_) => None,
             Self::Blocks(_) => Some((UnitAttention::CapacityChanged, None)),
         }

@@ -21,7 +21,7 @@ use holdfast::target::{
     Access, ConnectionPlacement, InFlight, ReservationStore, ReservationUpdate, Restored,
     ShardPlacement, StoreFailed, Target, TargetConfig, VolumeConfig,
 };
-use holdfast::volume::{AccessRules, VolumeId};
+use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
 
 use super::gate::Gate;
 use super::initiator::Initiator;
@@ -149,6 +149,7 @@ impl Rig {
             removable: true,
             sessions_max: 128,
             registrations_max: 128,
+            reservation_scope: ReservationScope::Nexus,
             store: gate.clone(),
             access: Access {
                 rules: AccessRules::loopback(),

@@ -120,7 +120,10 @@ fn named(nexus: &NexusView) -> String {
         isid,
         port,
     } = nexus;
-    format!("{initiator},i,0x{isid} at target port {port}")
+    match port {
+        0 => format!("{initiator}, any session"),
+        port => format!("{initiator},i,0x{isid} at target port {port}"),
+    }
 }
 
 fn lost(loss: &LossView) -> String {

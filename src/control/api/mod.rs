@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::volume::{BlockSize, GroupName, VolumeName};
+use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
 mod reservations;
 
@@ -93,6 +93,10 @@ pub struct VolumeCreate {
     /// How many sessions may be logged in; left out: as configured.
     #[serde(default)]
     pub sessions_max: Option<u32>,
+    /// Whose a reservation registration is, for as long as the volume lives: `nexus` or `client`;
+    /// left out: as configured.
+    #[serde(default)]
+    pub reservation_scope: Option<ReservationScope>,
     /// For tests: for how long the backend holds each request, in microseconds.
     #[serde(default)]
     pub delay_us: u64,
@@ -187,6 +191,14 @@ pub struct VolumeView {
     pub sessions: usize,
     /// How many may be.
     pub sessions_max: u32,
+    /// Whose a reservation registration is.
+    pub reservation_scope: ReservationScope,
+    /// How many registrants it knows: logged in, registered, or with a copy under way.
+    pub nexuses: usize,
+    /// How many registrants will be told something by unit attention when they log in again.
+    pub owed_attentions: usize,
+    /// Hosts that may be, or are, two under one initiator name.
+    pub warnings: Vec<String>,
     /// The `ADDR:PORT` of each portal it is reached by.
     pub portals: Vec<String>,
 }
@@ -235,6 +247,8 @@ pub struct SessionView {
     pub read_bytes: u64,
     /// Bytes it has written.
     pub written_bytes: u64,
+    /// What is wrong with its initiator name, if another host seems to use it.
+    pub warning: Option<String>,
 }
 
 /// The server as the control socket shows it.

@@ -53,14 +53,14 @@ pub struct RegistrationView {
     pub addresses: Vec<String>,
 }
 
-/// An I_T nexus.
+/// An I_T nexus, or a client whose sessions share one registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NexusView {
     /// The initiator's iSCSI name.
     pub initiator: String,
-    /// Its ISID, twelve hexadecimal digits.
+    /// Its ISID, twelve hexadecimal digits; `any` for a client.
     pub isid: String,
-    /// Relative target port identifier.
+    /// Relative target port identifier; 0 for a client, whose registration is good for every one.
     pub port: u16,
 }
 

@@ -20,7 +20,7 @@ use crate::reservation::{
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Forecast, InFlight, Preemption, ReservationReport, SessionInfo,
+    Change, Cleared, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport, SessionInfo,
 };
 use crate::volume::VolumeId;
 
@@ -77,6 +77,7 @@ struct State {
     operator: Option<history::Process>,
     volumes: BTreeMap<VolumeId, VolumeConfig>,
     sessions: Vec<SessionInfo>,
+    identities: Vec<IdentityInfo>,
     portals: Vec<PortalSocket>,
     refusal: Option<String>,
     calls: Vec<&'static str>,
@@ -87,6 +88,7 @@ impl Default for State {
         Self {
             reservation: reserved(),
             operator: None,
+            identities: Vec::new(),
             volumes: BTreeMap::new(),
             sessions: Vec::new(),
             portals: Vec::new(),
@@ -119,6 +121,11 @@ impl FakePlane {
     /// Lets the next changes fail.
     pub(crate) fn refuse(&self, message: Option<&str>) {
         self.state.lock().unwrap().refusal = message.map(str::to_owned);
+    }
+
+    /// Lets a volume know somebody.
+    pub(crate) fn know(&self, identity: IdentityInfo) {
+        self.state.lock().unwrap().identities.push(identity);
     }
 
     pub(crate) fn log_in(&self, volume: VolumeId) {
@@ -184,6 +191,10 @@ impl DataPlane for FakePlane {
 
     fn sessions(&self) -> Result<Vec<SessionInfo>, PlaneError> {
         Ok(self.state.lock().unwrap().sessions.clone())
+    }
+
+    fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
+        Ok(self.state.lock().unwrap().identities.clone())
     }
 
     fn reservation(&self, _: VolumeId) -> Result<ReservationReport, PlaneError> {

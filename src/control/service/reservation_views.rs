@@ -210,21 +210,24 @@ fn actor(actor: &Actor) -> ActorView {
     }
 }
 
-/// Where the sessions of a nexus come from.
+/// Where the sessions of a registrant come from.
 fn addresses(nexus: &Nexus, sessions: &[SessionInfo]) -> Vec<String> {
-    let of_nexus = |session: &&SessionInfo| {
+    let own = sessions.iter().filter(|session| {
         session.initiator == nexus.initiator.name()
-            && session.isid == nexus.initiator.isid()
-            && session.port == nexus.target_port
-    };
-    let own = sessions.iter().filter(of_nexus);
+            && (nexus.is_client()
+                || session.isid == nexus.initiator.isid() && session.port == nexus.target_port)
+    });
     own.map(|session| session.address.to_string()).collect()
 }
 
 fn nexus(nexus: &Nexus) -> NexusView {
     NexusView {
         initiator: nexus.initiator.name().to_owned(),
-        isid: hex(&nexus.initiator.isid()),
+        isid: if nexus.is_client() {
+            "any".to_owned()
+        } else {
+            hex(&nexus.initiator.isid())
+        },
         port: nexus.target_port,
     }
 }

@@ -7,7 +7,7 @@ use crate::base::clock::Instant;
 use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
 use crate::control::catalogue::{self, Model};
 use crate::iscsi::AuthPolicy;
-use crate::target::{Access, SessionInfo};
+use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
 use crate::volume::{GroupName, Initiators};
 
 /// What a volume's view is made of.
@@ -17,6 +17,8 @@ pub(super) struct Volume<'a> {
     pub(super) problem: Option<String>,
     pub(super) sessions: usize,
     pub(super) sessions_max: u32,
+    /// `None` where it is not served.
+    pub(super) identity: Option<&'a IdentityInfo>,
     pub(super) portals: Vec<String>,
 }
 
@@ -27,8 +29,10 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         problem,
         sessions,
         sessions_max,
+        identity,
         portals,
     } = volume;
+    let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
     let state = if problem.is_some() {
         VolumeState::Failed
@@ -51,8 +55,62 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         problem,
         sessions,
         sessions_max,
+        reservation_scope: record.settings.reservation_scope,
+        nexuses: identity.map_or(0, |known| known.nexuses),
+        owed_attentions: identity.map_or(0, |known| known.owed_attentions),
+        warnings: identity
+            .map(|known| {
+                known
+                    .takeovers
+                    .iter()
+                    .map(|seen| warning(seen, now))
+                    .collect()
+            })
+            .unwrap_or_default(),
         portals,
     }
+}
+
+/// What an initiator name is said of whose sessions were taken over from another address.
+fn warning(takeover: &Takeover, now: Instant) -> String {
+    let Takeover {
+        initiator,
+        from,
+        to,
+        count,
+        is_mutual,
+        last,
+    } = takeover;
+    let seconds = now.nanos().saturating_sub(last.nanos()) / 1_000_000_000;
+    if *is_mutual {
+        let (one, other) = (from.min(to), from.max(to));
+        return format!(
+            "name {initiator} is used from {one} and {other}: two hosts share one initiator name; \
+             reservations cannot tell them apart ({count} sessions taken over, the last {seconds} s \
+             ago)"
+        );
+    }
+    format!(
+        "the session of {initiator} from {from} was taken over by a login from {to} {seconds} s ago: \
+         a failover, or two hosts that share one initiator name"
+    )
+}
+
+/// What is to be said of a session's initiator name.
+fn session_warning(
+    session: &SessionInfo,
+    identities: &[IdentityInfo],
+    now: Instant,
+) -> Option<String> {
+    let known = identities
+        .iter()
+        .find(|known| Some(known.volume) == session.volume)?;
+    let mut concerned = known
+        .takeovers
+        .iter()
+        .filter(|seen| seen.initiator == session.initiator);
+    let worst = concerned.clone().find(|seen| seen.is_mutual);
+    Some(warning(worst.or_else(|| concerned.next())?, now))
 }
 
 /// For how long a backend holds each request at least.
@@ -96,7 +154,12 @@ pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupV
     }
 }
 
-pub(super) fn session(session: &SessionInfo, model: &Model, now: Instant) -> SessionView {
+pub(super) fn session(
+    session: &SessionInfo,
+    model: &Model,
+    identities: &[IdentityInfo],
+    now: Instant,
+) -> SessionView {
     let volume = session.volume.map(|id| match model.volume(id) {
         Ok(volume) => volume.name.to_string(),
         // Deleted between the two questions.
@@ -115,6 +178,7 @@ pub(super) fn session(session: &SessionInfo, model: &Model, now: Instant) -> Ses
         commands: session.commands,
         read_bytes: session.read_bytes,
         written_bytes: session.written_bytes,
+        warning: session_warning(session, identities, now),
     }
 }
 

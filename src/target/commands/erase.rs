@@ -40,7 +40,7 @@ impl Procedure {
         };
         let kind = match plan.kind {
             SanitizeKind::ExitFailureMode => {
-                let by = self.nexus.index;
+                let by = self.nexus.asking();
                 let change = UnitChange::ExitSanitizeFailure { by };
                 return self
                     .change(Call::Change {
@@ -101,10 +101,9 @@ impl Procedure {
         if !load {
             self.medium(Access::Write).flush().await?;
         }
-        let (volume, nexus) = (self.volume.index, self.nexus.index);
         self.change(Call::MoveMedium {
-            volume,
-            nexus,
+            volume: self.volume.index,
+            sender: self.nexus.asking(),
             load,
         })
         .await
