@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use holdfast::target::InFlight;
 
 use super::scene::{Scene, complete, reserve_out, submit, submit_unfed, write_of};
-use crate::support::cluster::{A, B};
+use crate::support::cluster::{A, B, C};
 use crate::support::initiator::{Attribute, Command, Initiator};
 use crate::support::pdu::{FINAL, NO_TAG, Pdu, opcode};
 use crate::support::reserve::{action, kind};
@@ -18,6 +18,8 @@ use crate::support::server::Setup;
 
 const ABORT_TASK: u8 = 1;
 const LOGICAL_UNIT_RESET: u8 = 5;
+const MODE_SELECT_6: u8 = 0x15;
+const PERSISTENT_RESERVE_OUT: u8 = 0x5f;
 const EJECT: [u8; 6] = [0x1b, 0, 0, 0, 2, 0];
 
 crate::on_every_engine!(
@@ -164,35 +166,57 @@ fn a_logical_unit_reset_does_not_hurry_the_fence(setup: Setup) {
     b.write_blocks(0, &pattern(2, 8)).conflict();
 }
 
-/// MODE SELECT changes no block; it works on the logical unit of everybody. One that waits for the home
-/// while its sender is fenced is refused.
+/// MODE SELECT changes no block; it works on the logical unit of everybody. One that was allowed when it
+/// came, and that waits for the home while its sender is fenced, is refused all the same.
 fn a_fenced_node_does_not_change_the_mode_pages(setup: Setup) {
     let Scene {
-        rig, mut a, mut b, ..
+        rig,
+        mut a,
+        mut b,
+        mut c,
     } = Scene::held_by_b(&setup);
     let page = |session: &mut Initiator| session.read(&[0x1a, 0x08, 0x0a, 0, 255, 0], 255).good();
     let sensed = page(&mut b);
     let mut list = vec![0; 4];
     list.extend_from_slice(&sensed[4..]);
-    list[4] &= 0x3f;
+    list[4] &= 0x3f; // PS is reserved in MODE SELECT
     list[4 + 5] ^= 0x40;
     let length = u8::try_from(list.len()).expect("one page");
+    // The home is busy fencing `c` as `a` asks it to fence `b` next.
     rig.gate().close();
-    submit(&mut b, &write_of(0, 8, 1));
+    let write = submit(&mut c, &write_of(0, 8, 1));
     rig.gate().wait_for(1);
     let generation = rig.state().generation();
-    let preempt = submit(&mut a, &reserve_out(action::PREEMPT, kind::WE_RO, A, B));
+    let first = submit(&mut a, &reserve_out(action::PREEMPT, kind::WE_RO, A, C));
     rig.wait_for_generation(generation);
+    let second = submit(&mut a, &reserve_out(action::PREEMPT, kind::WE_RO, A, B));
+    arrive_at_the_home(&rig, &mut a, PERSISTENT_RESERVE_OUT, 2);
     let select = Command::write(&[0x15, 0x10, 0, 0, length, 0], &list);
     let select = submit(&mut b, &select);
-    let eject = submit(&mut b, &Command::none(&EJECT));
-    rig.assert_unanswered(&mut a, preempt);
+    arrive_at_the_home(&rig, &mut b, MODE_SELECT_6, 1);
     rig.gate().open();
-    complete(&mut a, preempt).good();
+    complete(&mut a, first).good();
+    complete(&mut a, second).good();
+    complete(&mut c, write).good();
     complete(&mut b, select).conflict();
-    complete(&mut b, eject).conflict();
+    b.expect_attention(sense::REGISTRATIONS_PREEMPTED);
+    b.none(&EJECT).conflict();
     assert_eq!(page(&mut a), sensed);
-    assert_eq!(a.read_blocks(0, 8).good().len(), 8 * BLOCK);
+}
+
+/// Returns when `count` commands of that operation code have got as far as the home.
+fn arrive_at_the_home(rig: &Rig, session: &mut Initiator, opcode: u8, count: u32) {
+    until("the commands have arrived", || {
+        let all = rig.target.in_flight(rig.volumes[0].id);
+        let all = all.expect("the reactors answer");
+        let outstanding = all.iter().filter_map(|entry| entry.commands.get(&opcode));
+        outstanding.sum::<u32>() == count
+    });
+    // Data that came along is taken in the ticks in which these are answered.
+    for _ in 0..3 {
+        session.ping(b"?").expect("an answer");
+        rig.settle();
+    }
 }
 
 fn the_counts_of_what_is_in_flight_are_right(setup: Setup) {
