@@ -13,9 +13,11 @@ mod bench_values;
 mod client;
 mod logging;
 mod profile;
+mod reservation;
 mod serve;
 mod show;
 mod table;
+mod time;
 mod values;
 
 use std::io::Write;
@@ -39,6 +41,7 @@ Examples:
   holdfast reservation show db-1                   who has registered, who holds the reservation
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
   holdfast profile check latency --cores 2,3       what to change on this host for that profile
+  holdfast reservation history db-1                who fenced whom, and when
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
@@ -66,9 +69,9 @@ enum Command {
     /// Show who is logged in to a running server
     #[command(subcommand)]
     Session(client::SessionCommand),
-    /// Show persistent reservations of a running server
+    /// Show, explain, check and clear persistent reservations of a running server
     #[command(subcommand)]
-    Reservation(client::ReservationCommand),
+    Reservation(reservation::ReservationCommand),
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
@@ -91,7 +94,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Volume(command) => client::volume(command, out),
         Command::Group(command) => client::group(command, out),
         Command::Session(command) => client::session(command, out),
-        Command::Reservation(command) => client::reservation(command, out),
+        Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),
