@@ -1,12 +1,14 @@
 //! Layer 8: the command line.
 //!
-//! `serve` runs the server; every other command asks a running one over its control socket. Here
-//! are flags, help, tables and exit codes; what the commands do is in [`crate::control`].
+//! `serve` runs the server, `repair` mends what a stopped one has left; every other command asks a
+//! running one over its control socket. Here are flags, help, tables and exit codes; what the
+//! commands do is in [`crate::control`].
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers, 4 damage found.
 
 mod client;
 mod logging;
+mod repair;
 mod serve;
 mod show;
 mod table;
@@ -23,6 +25,8 @@ const EXIT_FAILED: u8 = 1;
 /// As clap ends on a command line that it can't parse.
 const EXIT_USAGE: u8 = 2;
 const EXIT_UNREACHABLE: u8 = 3;
+/// `repair` found damage that it was not told to mend.
+const EXIT_DAMAGED: u8 = 4;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,11 +35,12 @@ Examples:
   holdfast volume list                             what there is, and the targets' names
   holdfast session list                            who is logged in
   holdfast reservation show db-1                   who has registered, who holds the reservation
+  holdfast repair                                  look into a stopped server's data directory
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.";
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers, 4 damage found.";
 
 /// An iSCSI target for shared volumes, with SCSI-3 persistent reservations that hold
 #[derive(Debug, Parser)]
@@ -64,6 +69,8 @@ enum Command {
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
+    /// Look into a stopped server's data directory, and mend its catalogue
+    Repair(repair::RepairArguments),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -80,6 +87,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Session(command) => client::session(command, out),
         Command::Reservation(command) => client::reservation(command, out),
         Command::Server(command) => client::server(command, out),
+        Command::Repair(arguments) => repair::run(&arguments, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

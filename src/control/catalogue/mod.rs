@@ -10,8 +10,10 @@ mod crash;
 mod directory;
 mod error;
 mod file;
+mod inspect;
 mod memory;
 mod record;
+mod repair;
 mod schema;
 mod storage;
 mod table;
@@ -28,7 +30,9 @@ use serde::{Deserialize, Serialize};
 
 pub use directory::DataDirectory;
 pub use error::CatalogueError;
+pub use inspect::{Contents, InspectedVolume, Inspection, KeptReservations};
 pub use record::RecordError;
+pub use repair::{Decision, Plan, RepairError, Repairs, Replacement};
 
 use self::storage::Storage;
 use self::table::Table;
