@@ -13,6 +13,9 @@ pub(super) fn start(log: &LogConfig) -> Result<(), Failure> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell of a line that it can't write by one more line, and panic over that: a log
+        // on a full disk would end the server.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {
         LogFormat::Text => builder.try_init(),

@@ -1,10 +1,11 @@
 //! Layer 8: the command line.
 //!
-//! `serve` runs the server, `bench` puts load on one, `profile` looks at profiles and this host;
-//! every other command asks a running server over its control socket. Here are flags, help, tables
-//! and exit codes; what the commands do is in [`crate::control`] and [`crate::load`].
+//! `serve` runs the server, `bench` puts load on one, `profile` looks at profiles and this host,
+//! `repair` mends what a stopped server has left; every other command asks a running server over its
+//! control socket. Here are flags, help, tables and exit codes; what the commands do is in
+//! [`crate::control`] and [`crate::load`].
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers, 4 damage found.
 
 mod bench;
 mod bench_floor;
@@ -13,6 +14,7 @@ mod bench_values;
 mod client;
 mod logging;
 mod profile;
+mod repair;
 mod reservation;
 mod serve;
 mod show;
@@ -31,6 +33,8 @@ const EXIT_FAILED: u8 = 1;
 /// As clap ends on a command line that it can't parse.
 const EXIT_USAGE: u8 = 2;
 const EXIT_UNREACHABLE: u8 = 3;
+/// `repair` found damage that it was not told to mend.
+const EXIT_DAMAGED: u8 = 4;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,11 +46,12 @@ Examples:
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
   holdfast profile check latency --cores 2,3       what to change on this host for that profile
   holdfast reservation history db-1                who fenced whom, and when
+  holdfast repair                                  look into a stopped server's data directory
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.";
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers, 4 damage found.";
 
 /// An iSCSI target for shared volumes, with SCSI-3 persistent reservations that hold
 #[derive(Debug, Parser)]
@@ -80,6 +85,8 @@ enum Command {
     /// List, show and compare performance profiles, and examine this host for one
     #[command(subcommand)]
     Profile(profile::ProfileCommand),
+    /// Look into a stopped server's data directory, and mend its catalogue
+    Repair(repair::RepairArguments),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -98,6 +105,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Server(command) => client::server(command, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),
+        Command::Repair(arguments) => repair::run(&arguments, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@
 
 pub mod chap;
 pub mod cluster;
+pub mod confine;
 pub mod gate;
 pub mod initiator;
 pub mod login;

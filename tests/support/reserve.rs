@@ -1,5 +1,7 @@
 //! PERSISTENT RESERVE IN and OUT (SPC-4 sections 6.13–6.14) from the initiator's side.
 
+use std::io;
+
 use super::initiator::{Command, Initiator};
 use super::pdu::{u32_at, u64_at};
 use super::scsi::Outcome;
@@ -131,6 +133,12 @@ impl Initiator {
     pub fn reserve_out_with(&mut self, action: u8, kind: u8, list: &[u8]) -> Outcome {
         let length = u32::try_from(list.len()).expect("a list fits");
         self.write(&out_cdb(action, kind, length), list)
+    }
+
+    /// As `reserve_out_with`, where the server may be gone.
+    pub fn try_reserve_out(&mut self, action: u8, kind: u8, list: &[u8]) -> io::Result<Outcome> {
+        let length = u32::try_from(list.len()).expect("a list fits");
+        self.try_run(&Command::write(&out_cdb(action, kind, length), list))
     }
 
     pub fn register(&mut self, key: u64, new_key: u64) -> Outcome {

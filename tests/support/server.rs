@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::confine;
 use super::initiator::Initiator;
 use super::login::Login;
 use super::seccomp;
@@ -62,6 +63,8 @@ pub struct Setup {
     pub accounts: Option<String>,
     /// The kernel refuses io_uring to the server.
     pub io_uring_forbidden: bool,
+    /// Permissions and limits of the file system apply to the server, even as root.
+    pub confined: bool,
     data: Arc<TempDir>,
 }
 
@@ -77,6 +80,7 @@ impl Setup {
             config: None,
             accounts: None,
             io_uring_forbidden: false,
+            confined: false,
             data: Arc::new(temporary_directory(Path::new(env!("CARGO_TARGET_TMPDIR")))),
         }
     }
@@ -111,6 +115,11 @@ impl Setup {
 
     pub fn io_uring_forbidden(mut self) -> Self {
         self.io_uring_forbidden = true;
+        self
+    }
+
+    pub fn confined(mut self) -> Self {
+        self.confined = true;
         self
     }
 
@@ -205,6 +214,9 @@ impl Server {
         command.args(&setup.arguments);
         if setup.io_uring_forbidden {
             seccomp::forbid_io_uring(&mut command);
+        }
+        if setup.confined {
+            confine::confine(&mut command);
         }
         let errors_file = File::create(&errors).expect("a file for stderr");
         let mut child = command
@@ -391,6 +403,17 @@ impl Server {
     pub fn kill(mut self) -> Setup {
         self.kill_now();
         self.setup.clone()
+    }
+
+    /// Bounds how long the server's files may get, in bytes; `None` takes the bound away.
+    pub fn limit_file_size(&self, bytes: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        prlimit(pid, Resource::Fsize, limit).expect("the server is our child");
     }
 
     /// Sends SIGTERM and does not wait.

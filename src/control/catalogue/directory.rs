@@ -1,13 +1,17 @@
 //! The data directory and the lock that one server at a time has on it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use redb::StorageBackend;
 use rustix::fs::{FlockOperation, flock};
 
 use super::CatalogueError;
+use super::storage::{PlainFile, Storage};
+
+const VOLUMES: &str = "volumes";
 
 /// A data directory that this process alone uses, until it is dropped.
 #[derive(Debug)]
@@ -18,27 +22,52 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// Makes the directory where it does not exist, and locks it.
+    /// Makes the directory where it does not exist, durably, and locks it.
     ///
     /// # Errors
     /// [`CatalogueError::InUse`] with the holder's pid, or the file system's refusal.
     pub fn open(path: &Path) -> Result<Self, CatalogueError> {
-        let failed = |error: &std::io::Error| CatalogueError::io(path, error);
+        let failed = |error: &io::Error| CatalogueError::io(path, error);
         let path = std::path::absolute(path).map_err(|error| failed(&error))?;
-        let private = |directory: &Path| {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-        };
-        private(&path.join("volumes")).map_err(|error| failed(&error))?;
+        let parent = path.parent().unwrap_or(&path);
+        // The first directory whose entries change.
+        let present = parent.ancestors().find(|directory| directory.exists());
+        let present = present.unwrap_or(parent).to_owned();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path.join(VOLUMES))
+            .map_err(|error| failed(&error))?;
+        let directory = Self::lock(path)?;
+        for changed in directory.path.ancestors() {
+            sync(changed).map_err(|error| CatalogueError::io(changed, &error))?;
+            if changed == present {
+                break;
+            }
+        }
+        Ok(directory)
+    }
+
+    /// Locks a directory that must be there.
+    ///
+    /// # Errors
+    /// As [`DataDirectory::open`]; there is none.
+    pub fn existing(path: &Path) -> Result<Self, CatalogueError> {
+        let failed = |error: &io::Error| CatalogueError::io(path, error);
+        let path = std::fs::canonicalize(path).map_err(|error| failed(&error))?;
+        Self::lock(path)
+    }
+
+    fn lock(path: PathBuf) -> Result<Self, CatalogueError> {
+        let file = path.join("lock");
+        let failed = |error: &io::Error| CatalogueError::io(&file, error);
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path.join("lock"))
+            .open(&file)
             .map_err(|error| failed(&error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -51,9 +80,7 @@ impl DataDirectory {
             Err(error) => return Err(failed(&error.into())),
         }
         write_holder(&mut lock).map_err(|error| failed(&error))?;
-        let directory = Self { path, _lock: lock };
-        directory.sync()?;
-        Ok(directory)
+        Ok(Self { path, _lock: lock })
     }
 
     /// The directory, absolute.
@@ -62,19 +89,58 @@ impl DataDirectory {
         &self.path
     }
 
-    /// Makes names in the directory, and its own, durable.
-    ///
-    /// # Errors
-    /// The file system's refusal.
-    pub fn sync(&self) -> Result<(), CatalogueError> {
-        let parent = self.path.parent().unwrap_or(&self.path);
-        for directory in [self.path.as_path(), parent] {
-            File::open(directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(|error| CatalogueError::io(directory, &error))?;
-        }
-        Ok(())
+    fn file(&self, name: &str, options: &mut OpenOptions) -> io::Result<Box<dyn StorageBackend>> {
+        let file = options.read(true).write(true).mode(0o600);
+        Ok(Box::new(PlainFile(file.open(self.path.join(name))?)))
     }
+}
+
+impl Storage for DataDirectory {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        names(&self.path)
+    }
+
+    fn volume_files(&self) -> io::Result<Vec<String>> {
+        let mut names = match names(&self.path.join(VOLUMES)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names?,
+        };
+        names.retain(|name| name.ends_with(".img"));
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.file(name, &mut OpenOptions::new())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
+        self.file(name, OpenOptions::new().create(true).truncate(true))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        sync(&self.path)
+    }
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = std::fs::read_dir(directory)?;
+    // A name that is no text is not one of ours.
+    let names =
+        entries.filter_map(|entry| entry.map(|e| e.file_name().into_string().ok()).transpose());
+    names.collect()
 }
 
 fn holder(lock: &mut File) -> Option<u32> {
@@ -83,7 +149,7 @@ fn holder(lock: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn write_holder(lock: &mut File) -> std::io::Result<()> {
+fn write_holder(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     lock.seek(SeekFrom::Start(0))?;
     writeln!(lock, "{}", std::process::id())

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use redb::DatabaseError;
 
-use super::PortalTagError;
-use crate::volume;
+use super::{PortalTagError, RecordError};
+use crate::volume::{self, VolumeId};
 
 /// Why the catalogue can't be used, in words for whoever started the server.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +23,9 @@ pub enum CatalogueError {
     },
     /// What the file holds is not what was written.
     #[error(
-        "the catalogue {} is damaged ({message}); restore it from a backup, or move it away to \
-         begin with an empty one (volumes' files stay as they are)",
-        path.display()
+        "the catalogue {} is damaged ({message}); nothing is served, because reservations are \
+         unknown. `holdfast repair --data {}` shows the way back, with a backup or without",
+        path.display(), directory(path)
     )]
     Corrupt {
         /// The file.
@@ -33,10 +33,52 @@ pub enum CatalogueError {
         /// What is wrong with it.
         message: String,
     },
+    /// It is gone, although there was one.
+    #[error(
+        "the catalogue {} is missing, but beside it are {volumes} volumes' files and {kept} kept \
+         copies of a catalogue; an empty one would forget every reservation. `holdfast repair \
+         --data {}` shows the way back",
+        path.display(), directory(path)
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// How many volumes' files there are.
+        volumes: usize,
+        /// How many copies of a catalogue there are.
+        kept: usize,
+    },
+    /// Flushing it failed: what is on the disk is the last change or the one before.
+    #[error(
+        "flushing the catalogue {} failed, so nobody knows whether its last change is on the disk; \
+         no further one is made. Look after the disk, then start the server again",
+        path.display()
+    )]
+    FlushFailed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A volume's reservation record is not believed.
+    #[error("the reservation record of volume {volume} can't be believed: {problem}")]
+    Record {
+        /// Whose record it is.
+        volume: VolumeId,
+        /// What is wrong with it.
+        problem: RecordError,
+    },
+    /// A row that can't be read has that name.
+    #[error(
+        "volume {name} exists, but its row in the catalogue can't be read; `holdfast repair` shows \
+         what can be done"
+    )]
+    UnreadableRow {
+        /// The volume's name.
+        name: String,
+    },
     /// A newer or unknown program wrote it.
     #[error(
-        "the catalogue {} has version {found}, this program knows {known}; use the program that \
-         wrote it",
+        "the catalogue {} has version {found}, this program knows 1 to {known}; use the program \
+         that wrote it, or a newer one",
         path.display()
     )]
     Version {
@@ -45,7 +87,7 @@ pub enum CatalogueError {
         /// Its version.
         found: String,
         /// The version of this program.
-        known: &'static str,
+        known: u32,
     },
     /// It belongs to another SAN.
     #[error(
@@ -82,6 +124,11 @@ fn source_of(error: &volume::CatalogueError) -> String {
     std::error::Error::source(error)
         .map(|source| format!(": {source}"))
         .unwrap_or_default()
+}
+
+/// The data directory of a file, for a command to paste.
+fn directory(path: &Path) -> std::path::Display<'_> {
+    path.parent().unwrap_or(path).display()
 }
 
 fn holder_name(holder: Option<u32>) -> String {

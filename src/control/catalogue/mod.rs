@@ -5,13 +5,23 @@
 //! change is durable when the call returns, and has happened whole or not at all. Readers take the
 //! model as it was after the last change; nothing here ever holds a volume's data.
 
+#[cfg(test)]
+mod crash;
 mod directory;
 mod error;
+mod file;
+mod inspect;
+mod memory;
 mod portals;
+mod record;
+mod repair;
+mod schema;
+mod storage;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 use std::sync::Mutex;
@@ -21,9 +31,13 @@ use serde::{Deserialize, Serialize};
 
 pub use directory::DataDirectory;
 pub use error::CatalogueError;
+pub use inspect::{Contents, InspectedVolume, Inspection, KeptReservations};
 pub use portals::{PortalTagError, WantedPortal};
+pub use record::RecordError;
+pub use repair::{Decision, Plan, RepairError, Repairs, Replacement};
 
 use self::portals::PortalBook;
+use self::storage::Storage;
 use self::table::Table;
 use super::access::AccessBook;
 use crate::backend::BackendSpec;
@@ -77,8 +91,10 @@ pub struct Catalogue {
     table: Table,
     policy: Policy,
     model: Mutex<Arc<Model>>,
+    /// Volumes whose rows can't be read, and why. Their names stay taken.
+    unreadable: BTreeMap<String, String>,
     /// Held as long as the table is open.
-    directory: DataDirectory,
+    storage: Arc<dyn Storage>,
 }
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -92,7 +108,14 @@ impl Catalogue {
         directory: DataDirectory,
         policy: Policy,
     ) -> Result<(Self, Vec<Volume>), CatalogueError> {
-        let table = Table::open(&directory)?;
+        Self::open_in(Arc::new(directory), policy)
+    }
+
+    fn open_in(
+        storage: Arc<dyn Storage>,
+        policy: Policy,
+    ) -> Result<(Self, Vec<Volume>), CatalogueError> {
+        let table = Table::open(Arc::clone(&storage))?;
         table.check_san(&policy.san)?;
         let mut model = Model::new(policy.authority.clone());
         model.create_san(policy.san.clone())?;
@@ -103,12 +126,23 @@ impl Catalogue {
             let group = policy.access.model_of(&name);
             model.create_group(&policy.san, name, group)?;
         }
-        let mut unfinished = Vec::new();
-        for Row { made, volume } in table.volumes::<Row>()? {
-            if made {
-                model.restore_volume(volume)?;
-            } else {
-                unfinished.push(volume);
+        let (mut unfinished, mut unreadable) = (Vec::new(), BTreeMap::new());
+        for (name, row) in table.volumes::<Row>()? {
+            let read = match row {
+                Ok(Row {
+                    made: false,
+                    volume,
+                }) => {
+                    unfinished.push(volume);
+                    continue;
+                }
+                Ok(Row { volume, .. }) => model
+                    .restore_volume(volume)
+                    .map_err(|error| CatalogueError::from(error).to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(why) = read {
+                unreadable.insert(name, why);
             }
         }
         let model = Mutex::new(Arc::new(model));
@@ -117,7 +151,8 @@ impl Catalogue {
                 table,
                 policy,
                 model,
-                directory,
+                unreadable,
+                storage,
             },
             unfinished,
         ))
@@ -126,7 +161,14 @@ impl Catalogue {
     /// The data directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.storage.path()
+    }
+
+    /// The names of volumes whose rows can't be read, and why. They are not served, and no other
+    /// volume gets their names.
+    #[must_use]
+    pub fn unreadable(&self) -> &BTreeMap<String, String> {
+        &self.unreadable
     }
 
     /// All groups and volumes as they are now.
@@ -176,21 +218,42 @@ impl Catalogue {
         settings: VolumeSettings,
         backend: impl FnOnce(VolumeId) -> BackendSpec,
     ) -> Result<Volume, CatalogueError> {
+        let id = VolumeId::from(uuid::Uuid::new_v4());
+        self.begin_volume_as(id, name, group, size_bytes, settings, backend(id))
+    }
+
+    fn begin_volume_as(
+        &self,
+        id: VolumeId,
+        name: VolumeName,
+        group: &GroupName,
+        size_bytes: u64,
+        settings: VolumeSettings,
+        backend: BackendSpec,
+    ) -> Result<Volume, CatalogueError> {
+        if self.unreadable.contains_key(name.as_str()) {
+            let name = name.to_string();
+            return Err(CatalogueError::UnreadableRow { name });
+        }
         let present = self.lock();
         let mut model = Model::clone(&present);
         self.make_group_in(&mut model, group)?;
-        let id = VolumeId::from(uuid::Uuid::new_v4());
         let new = NewVolume {
             id,
             name,
             size_bytes,
             settings,
             access: volume::AccessOverrides::default(),
-            backend: backend(id),
+            backend,
         };
         let volume = model.create_volume(&self.policy.san, group, new)?.clone();
-        self.put_volume(&volume, false)?;
-        Ok(volume)
+        let row = Row {
+            made: false,
+            volume,
+        };
+        self.table
+            .add_volume(row.volume.name.as_str(), key(id), &row)?;
+        Ok(row.volume)
     }
 
     /// Finishes what [`Catalogue::begin_volume`] began.
@@ -202,7 +265,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         self.make_group_in(&mut model, &volume.group)?;
         model.restore_volume(volume.clone())?;
-        self.put_volume(volume, true)?;
+        self.put_volume(volume)?;
         *present = Arc::new(model);
         Ok(())
     }
@@ -246,7 +309,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         model.resize_volume(volume.id, size_bytes)?;
         let grown = model.volume(volume.id)?.clone();
-        self.put_volume(&grown, true)?;
+        self.put_volume(&grown)?;
         *present = Arc::new(model);
         Ok(grown)
     }
@@ -292,12 +355,17 @@ impl Catalogue {
         Ok(tags)
     }
 
-    /// The reservation record of a volume that was last saved, if any.
+    /// The reservation record of a volume that was last saved. One that was never saved says that
+    /// nobody has registered.
     ///
     /// # Errors
-    /// The store can't be read.
-    pub fn reservation(&self, volume: VolumeId) -> Result<Option<Vec<u8>>, CatalogueError> {
-        self.table.reservation(key(volume))
+    /// The store can't be read, or its record is not that volume's, or is damaged.
+    pub fn reservation(&self, volume: VolumeId) -> Result<Vec<u8>, CatalogueError> {
+        let row = self.table.reservation(key(volume))?;
+        let refused = |problem| CatalogueError::Record { volume, problem };
+        let row = row.ok_or_else(|| refused(RecordError::Missing))?;
+        let record = record::open(key(volume), &row).map_err(refused)?;
+        Ok(record.to_vec())
     }
 
     /// The history of a volume's reservations that was last saved, oldest first.
@@ -316,9 +384,9 @@ impl Catalogue {
         Ok(())
     }
 
-    fn put_volume(&self, volume: &Volume, made: bool) -> Result<(), CatalogueError> {
+    fn put_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
         let row = Row {
-            made,
+            made: true,
             volume: volume.clone(),
         };
         self.table
@@ -333,8 +401,11 @@ impl Catalogue {
 
 impl ReservationStore for Catalogue {
     fn save(&self, volume: VolumeId, update: &ReservationUpdate) -> Result<(), StoreFailed> {
-        let saved = self.table.update_reservation(key(volume), update);
-        saved.map_err(|error| StoreFailed(error.to_string()))
+        match self.table.update_reservation(key(volume), update) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreFailed(format!("volume {volume} has been deleted"))),
+            Err(error) => Err(StoreFailed(error.to_string())),
+        }
     }
 }
 

@@ -1,73 +1,81 @@
-//! The redb file: rows by name, and nothing of what they mean.
+//! The tables: rows by name, and nothing of what they mean.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use redb::WriteTransaction;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{CatalogueError, DataDirectory, KeptHistory};
+use super::file::{self, CatalogueFile};
+use super::schema::{
+    self, AGES, GROUPS, HISTORY, META, RESERVATIONS, VERSION, VERSION_KEY, VOLUMES,
+};
+use super::storage::{self, FILE, Storage};
+use super::{CatalogueError, KeptHistory, record};
 use crate::target::ReservationUpdate;
 use crate::volume::{GroupName, SanName};
 
-/// The version of the tables and rows. Another one is refused, not guessed at.
-const VERSION: &str = "1";
-const VERSION_KEY: &str = "version";
 const SAN_KEY: &str = "san";
 const FOUNDED_KEY: &str = "founded";
 const PORTALS_KEY: &str = "portals";
 
-const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
-const GROUPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("groups");
-const VOLUMES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("volumes");
-const RESERVATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservations");
-const AGES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservation_ages");
-/// By volume and sequence number. A file that is older than this table gets it with the first save.
-const HISTORY: TableDefinition<'_, (u128, u64), &[u8]> =
-    TableDefinition::new("reservation_history");
-
-/// The open file. Each method is one transaction, durable when it returns.
+/// The tables of a file. Each method is one transaction, durable when it returns.
 pub(super) struct Table {
-    database: Database,
-    path: PathBuf,
+    file: CatalogueFile,
 }
 
+/// A volume's row, by its name.
+pub(super) type NamedRow<T> = (String, Result<T, serde_json::Error>);
+
 impl Table {
-    /// Opens the file of a data directory, and makes it where there is none.
-    pub(super) fn open(directory: &DataDirectory) -> Result<Self, CatalogueError> {
-        let path = directory.path().join("catalogue.redb");
-        let exists = path
-            .try_exists()
-            .map_err(|error| CatalogueError::io(&path, &error))?;
-        let database = if exists {
-            Database::open(&path).map_err(|error| CatalogueError::database(&path, error))?
-        } else {
-            create(directory, &path)?
-        };
-        let table = Self { database, path };
-        match table.meta(VERSION_KEY)? {
-            Some(found) if found == VERSION => Ok(table),
-            Some(found) => Err(CatalogueError::Version {
-                path: table.path,
-                found,
-                known: VERSION,
-            }),
-            None => Err(table.corrupt("it has no version")),
+    /// Opens the file of a directory, makes it where there is none, and upgrades it where it is
+    /// older than this program. A copy is kept of what is upgraded.
+    pub(super) fn open(storage: Arc<dyn Storage>) -> Result<Self, CatalogueError> {
+        let path = storage.path().join(FILE);
+        let failed = |error| CatalogueError::io(&path, &error);
+        if !storage.names().map_err(failed)?.contains(&FILE.to_owned()) {
+            refuse_to_found_anew(&*storage, &path)?;
+            file::create(&*storage, &path)?;
         }
+        let table = Self {
+            file: CatalogueFile::over(storage),
+        };
+        table.file.look_first()?;
+        let version = table.meta(VERSION_KEY)?;
+        let Some(found) = version else {
+            return Err(table.file.corrupt("it has no version"));
+        };
+        match schema::known(&found) {
+            Some(VERSION) => {}
+            Some(older) => table.upgrade(older)?,
+            None => {
+                return Err(CatalogueError::Version {
+                    path,
+                    found,
+                    known: VERSION,
+                });
+            }
+        }
+        Ok(table)
     }
 
     /// Refuses another SAN's file; notes whose it is on the first start.
     pub(super) fn check_san(&self, san: &SanName) -> Result<(), CatalogueError> {
-        match self.meta(SAN_KEY)? {
+        match self.san()? {
             None => self.set_meta(SAN_KEY, san.as_str()),
             Some(found) if found == san.as_str() => Ok(()),
             Some(found) => Err(CatalogueError::OtherSan {
-                path: self.path.clone(),
+                path: self.file.path().to_owned(),
                 found,
                 configured: san.to_string(),
             }),
         }
+    }
+
+    /// Whose file it is.
+    pub(super) fn san(&self) -> Result<Option<String>, CatalogueError> {
+        self.meta(SAN_KEY)
     }
 
     pub(super) fn is_founded(&self) -> Result<bool, CatalogueError> {
@@ -85,13 +93,14 @@ impl Table {
         };
         let portals = serde_json::from_str(&row);
         portals.map(Some).map_err(|error| {
-            self.corrupt(&format!("the row of the portals can't be read: {error}"))
+            self.file
+                .corrupt(&format!("the row of the portals can't be read: {error}"))
         })
     }
 
     pub(super) fn set_portals(&self, portals: &impl Serialize) -> Result<(), CatalogueError> {
         let row = serde_json::to_string(portals).map_err(|error| CatalogueError::Failed {
-            path: self.path.clone(),
+            path: self.file.path().to_owned(),
             message: error.to_string(),
         })?;
         self.set_meta(PORTALS_KEY, &row)
@@ -99,23 +108,45 @@ impl Table {
 
     /// The names of all groups.
     pub(super) fn groups<T: DeserializeOwned>(&self) -> Result<Vec<T>, CatalogueError> {
-        self.all(GROUPS)
+        let rows = self.all(GROUPS)?.into_iter();
+        rows.map(|(name, row)| {
+            row.map_err(|error| {
+                self.file
+                    .corrupt(&format!("the row of group {name}: {error}"))
+            })
+        })
+        .collect()
     }
 
-    /// The rows of all volumes.
-    pub(super) fn volumes<T: DeserializeOwned>(&self) -> Result<Vec<T>, CatalogueError> {
+    /// The rows of all volumes, as far as they can be read.
+    pub(super) fn volumes<T: DeserializeOwned>(&self) -> Result<Vec<NamedRow<T>>, CatalogueError> {
         self.all(VOLUMES)
     }
 
     pub(super) fn put_group(&self, name: &GroupName) -> Result<(), CatalogueError> {
         let row = self.encode(name)?;
-        self.write(|transaction| put(transaction, GROUPS, name.as_str(), &row))
+        self.file
+            .write(|transaction| put(transaction, GROUPS, name.as_str(), &row))
     }
 
     pub(super) fn remove_group(&self, name: &str) -> Result<(), CatalogueError> {
-        self.write(|transaction| {
+        self.file.write(|transaction| {
             transaction.open_table(GROUPS)?.remove(name)?;
             Ok(())
+        })
+    }
+
+    /// Puts the row of a volume that is being made, and with it a record that nobody has registered.
+    pub(super) fn add_volume(
+        &self,
+        name: &str,
+        key: u128,
+        row: &impl Serialize,
+    ) -> Result<(), CatalogueError> {
+        let row = self.encode(row)?;
+        self.file.write(|transaction| {
+            put(transaction, VOLUMES, name, &row)?;
+            put_record(transaction, key, &record::seal_empty(key))
         })
     }
 
@@ -127,7 +158,7 @@ impl Table {
         group: &GroupName,
     ) -> Result<(), CatalogueError> {
         let (row, group_row) = (self.encode(row)?, self.encode(group)?);
-        self.write(|transaction| {
+        self.file.write(|transaction| {
             put(transaction, GROUPS, group.as_str(), &group_row)?;
             put(transaction, VOLUMES, name, &row)
         })
@@ -135,7 +166,7 @@ impl Table {
 
     /// Removes a volume's row, and with it all that is kept of its reservations.
     pub(super) fn remove_volume(&self, name: &str, key: u128) -> Result<(), CatalogueError> {
-        self.write(|transaction| {
+        self.file.write(|transaction| {
             transaction.open_table(VOLUMES)?.remove(name)?;
             transaction.open_table(RESERVATIONS)?.remove(key)?;
             transaction.open_table(AGES)?.remove(key)?;
@@ -145,16 +176,36 @@ impl Table {
         })
     }
 
-    /// Saves what has changed of a volume's reservations.
+    /// Removes a volume's row that can't be read, and nothing else: whose records are its is not
+    /// known.
+    pub(super) fn forget_volume(&self, name: &str) -> Result<(), CatalogueError> {
+        self.file.write(|transaction| {
+            transaction.open_table(VOLUMES)?.remove(name)?;
+            Ok(())
+        })
+    }
+
+    /// Puts an empty record in the place of one that can't be read, or is to be believed no more.
+    pub(super) fn discard_reservation(&self, key: u128) -> Result<(), CatalogueError> {
+        self.file.write(|transaction| {
+            transaction.open_table(AGES)?.remove(key)?;
+            put_record(transaction, key, &record::seal_empty(key))
+        })
+    }
+
+    /// Saves what has changed of a volume's reservations; whether there is such a volume. One that
+    /// was deleted while the change was on its way does not come back as an orphan.
     pub(super) fn update_reservation(
         &self,
         key: u128,
         update: &ReservationUpdate,
-    ) -> Result<(), CatalogueError> {
-        self.write(|transaction| {
+    ) -> Result<bool, CatalogueError> {
+        self.file.write(|transaction| {
+            if transaction.open_table(RESERVATIONS)?.get(key)?.is_none() {
+                return Ok(false);
+            }
             if let Some(record) = &update.record {
-                let mut records = transaction.open_table(RESERVATIONS)?;
-                records.insert(key, record.as_slice())?;
+                put_record(transaction, key, &record::seal(key, record))?;
             }
             if let Some(ages) = &update.ages {
                 transaction.open_table(AGES)?.insert(key, ages.as_slice())?;
@@ -166,43 +217,72 @@ impl Table {
             for (sequence, entry) in &update.entries {
                 history.insert((key, *sequence), entry.as_slice())?;
             }
-            Ok(())
+            Ok(true)
         })
     }
 
+    /// The row of a volume's record, as it stands.
     pub(super) fn reservation(&self, key: u128) -> Result<Option<Vec<u8>>, CatalogueError> {
-        self.read(|transaction| {
+        self.file.read(|transaction| {
             let entry = transaction.open_table(RESERVATIONS)?.get(key)?;
             Ok(entry.map(|entry| entry.value().to_vec()))
         })
     }
 
-    /// What is kept beside the record; nothing in a file that is older than its tables.
+    /// Every volume that a record is kept of, whether it has a row or not.
+    pub(super) fn reserved(&self) -> Result<Vec<u128>, CatalogueError> {
+        self.file.read(|transaction| {
+            let table = transaction.open_table(RESERVATIONS)?;
+            let keys = table.iter()?.map(|entry| Ok(entry?.0.value()));
+            keys.collect()
+        })
+    }
+
+    /// What is kept beside the record.
     pub(super) fn history(&self, key: u128) -> Result<KeptHistory, CatalogueError> {
-        self.read(|transaction| {
+        self.file.read(|transaction| {
             let mut kept = KeptHistory::default();
-            if let Some(table) = if_there(transaction.open_table(HISTORY))? {
-                for entry in table.range((key, 0)..=(key, u64::MAX))? {
-                    let (place, bytes) = entry?;
-                    kept.entries.push((place.value().1, bytes.value().to_vec()));
-                }
+            let history = transaction.open_table(HISTORY)?;
+            for entry in history.range((key, 0)..=(key, u64::MAX))? {
+                let (place, bytes) = entry?;
+                kept.entries.push((place.value().1, bytes.value().to_vec()));
             }
-            if let Some(table) = if_there(transaction.open_table(AGES))? {
-                kept.ages = table.get(key)?.map(|ages| ages.value().to_vec());
-            }
+            let ages = transaction.open_table(AGES)?.get(key)?;
+            kept.ages = ages.map(|ages| ages.value().to_vec());
             Ok(kept)
         })
     }
 
+    /// How many changes have been made since the file was.
+    pub(super) fn sequence(&self) -> Result<u64, CatalogueError> {
+        self.file.sequence()
+    }
+
+    /// Closes the file, so that it is whole; the next call opens it again.
+    pub(super) fn close(&self) {
+        self.file.close();
+    }
+
+    fn upgrade(&self, from: u32) -> Result<(), CatalogueError> {
+        self.file.close();
+        let reason = format!("before-upgrade-from-{from}");
+        let kept = storage::keep(self.file.storage(), &reason)
+            .map_err(|error| CatalogueError::io(self.file.path(), &error))?;
+        self.file
+            .write(|transaction| schema::upgrade(transaction, from))?;
+        tracing::info!(from, to = VERSION, kept, "catalogue upgraded");
+        Ok(())
+    }
+
     fn meta(&self, key: &str) -> Result<Option<String>, CatalogueError> {
-        self.read(|transaction| {
+        self.file.read(|transaction| {
             let entry = transaction.open_table(META)?.get(key)?;
             Ok(entry.map(|entry| entry.value().to_owned()))
         })
     }
 
-    pub(super) fn set_meta(&self, key: &str, value: &str) -> Result<(), CatalogueError> {
-        self.write(|transaction| {
+    fn set_meta(&self, key: &str, value: &str) -> Result<(), CatalogueError> {
+        self.file.write(|transaction| {
             transaction.open_table(META)?.insert(key, value)?;
             Ok(())
         })
@@ -211,72 +291,23 @@ impl Table {
     fn all<T: DeserializeOwned>(
         &self,
         definition: TableDefinition<'_, &'static str, &'static [u8]>,
-    ) -> Result<Vec<T>, CatalogueError> {
-        let rows = self.read(|transaction| {
+    ) -> Result<Vec<NamedRow<T>>, CatalogueError> {
+        self.file.read(|transaction| {
             let table = transaction.open_table(definition)?;
-            table
-                .iter()?
-                .map(|entry| Ok(entry?.1.value().to_vec()))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
-        let decode = |row: Vec<u8>| {
-            serde_json::from_slice(&row)
-                .map_err(|error| self.corrupt(&format!("a row can't be read: {error}")))
-        };
-        rows.into_iter().map(decode).collect()
-    }
-
-    fn read<T>(
-        &self,
-        body: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
-    ) -> Result<T, CatalogueError> {
-        let outcome = self
-            .database
-            .begin_read()
-            .map_err(redb::Error::from)
-            .and_then(|t| body(&t));
-        outcome.map_err(|error| CatalogueError::of_redb(&self.path, &error))
-    }
-
-    fn write(
-        &self,
-        body: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), CatalogueError> {
-        commit(&self.database, body).map_err(|error| CatalogueError::of_redb(&self.path, &error))
+            let rows = table.iter()?.map(|entry| {
+                let (name, row) = entry?;
+                Ok((name.value().to_owned(), serde_json::from_slice(row.value())))
+            });
+            rows.collect()
+        })
     }
 
     fn encode(&self, row: &impl Serialize) -> Result<Vec<u8>, CatalogueError> {
         serde_json::to_vec(row).map_err(|error| CatalogueError::Failed {
-            path: self.path.clone(),
+            path: self.file.path().to_owned(),
             message: error.to_string(),
         })
     }
-
-    fn corrupt(&self, message: &str) -> CatalogueError {
-        CatalogueError::Corrupt {
-            path: self.path.clone(),
-            message: message.to_owned(),
-        }
-    }
-}
-
-/// A table, unless nobody has made it yet.
-fn if_there<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
-    match table {
-        Ok(table) => Ok(Some(table)),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn commit(
-    database: &Database,
-    body: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<(), redb::Error> {
-    // Durable at once, which is redb's default.
-    let transaction = database.begin_write()?;
-    body(&transaction)?;
-    Ok(transaction.commit()?)
 }
 
 fn put(
@@ -289,68 +320,28 @@ fn put(
     Ok(())
 }
 
-/// Makes an empty file beside its place and moves it there when it is whole, so that a crash in
-/// between leaves none rather than half of one.
-fn create(directory: &DataDirectory, path: &Path) -> Result<Database, CatalogueError> {
-    let draft = path.with_extension("redb.new");
-    match std::fs::remove_file(&draft) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(CatalogueError::io(&draft, &error));
-        }
-        _ => {}
+fn put_record(transaction: &WriteTransaction, key: u128, row: &[u8]) -> Result<(), redb::Error> {
+    transaction.open_table(RESERVATIONS)?.insert(key, row)?;
+    Ok(())
+}
+
+/// A directory that holds volumes or copies of a catalogue has had one. Beginning with an empty one
+/// would forget every reservation.
+fn refuse_to_found_anew(storage: &dyn Storage, path: &Path) -> Result<(), CatalogueError> {
+    let failed = |error| CatalogueError::io(path, &error);
+    let (volumes, kept) = (
+        storage.volume_files().map_err(failed)?.len(),
+        storage::kept(storage).map_err(failed)?.len(),
+    );
+    if volumes == 0 && kept == 0 {
+        return Ok(());
     }
-    let database =
-        Database::create(&draft).map_err(|error| CatalogueError::database(&draft, error))?;
-    commit(&database, |transaction| {
-        transaction.open_table(META)?.insert(VERSION_KEY, VERSION)?;
-        transaction.open_table(GROUPS)?;
-        transaction.open_table(VOLUMES)?;
-        transaction.open_table(RESERVATIONS)?;
-        transaction.open_table(AGES)?;
-        transaction.open_table(HISTORY)?;
-        Ok(())
+    Err(CatalogueError::Missing {
+        path: path.to_owned(),
+        volumes,
+        kept,
     })
-    .map_err(|error| CatalogueError::of_redb(&draft, &error))?;
-    std::fs::rename(&draft, path).map_err(|error| CatalogueError::io(path, &error))?;
-    directory.sync()?;
-    Ok(database)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_from_before_the_history_gets_one() {
-        let data = tempfile::tempdir().unwrap();
-        let directory = DataDirectory::open(data.path()).unwrap();
-        let table = Table::open(&directory).unwrap();
-        commit(&table.database, |transaction| {
-            assert!(transaction.delete_table(HISTORY)? && transaction.delete_table(AGES)?);
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(table.history(7).unwrap(), KeptHistory::default());
-        let update = ReservationUpdate {
-            entries: vec![(1, b"first".to_vec())],
-            ..ReservationUpdate::default()
-        };
-        table.update_reservation(7, &update).unwrap();
-        assert_eq!(table.history(7).unwrap().entries, update.entries);
-    }
-
-    #[test]
-    fn another_version_is_refused() {
-        let data = tempfile::tempdir().unwrap();
-        let directory = DataDirectory::open(data.path()).unwrap();
-        Table::open(&directory)
-            .unwrap()
-            .set_meta(VERSION_KEY, "2")
-            .unwrap();
-        let error = Table::open(&directory).err().unwrap().to_string();
-        assert!(
-            error.contains("has version 2, this program knows 1"),
-            "{error}"
-        );
-    }
-}
+mod tests;

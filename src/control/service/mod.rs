@@ -24,9 +24,9 @@ use crossbeam_channel::Sender;
 use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
 use super::api::{ServerStatus, SessionList, SessionView};
-use super::catalogue::{Catalogue, KeptHistory, Volume, has_own_file};
+use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_file};
 use super::error::{ControlError, ErrorKind};
-use super::plane::{DataPlane, VolumeConfig};
+use super::plane::{DataPlane, PlaneError, VolumeConfig};
 use crate::backend::{Intent, Workers};
 use crate::base::clock::Instant;
 use crate::target::SessionInfo;
@@ -107,6 +107,14 @@ impl Service {
         for volume in unfinished {
             tracing::info!(volume = %volume.name, "removing a volume that was never finished");
             self.discard_unfinished(volume)?;
+        }
+        for (name, why) in self.catalogue.unreadable() {
+            tracing::error!(
+                volume = name,
+                why,
+                "the volume's row can't be read and the volume is not served; stop the server and \
+                 see `holdfast repair`"
+            );
         }
         for volume in self.catalogue.model().volumes() {
             if let Err(error) = self.attach(volume, Intent::Existing) {
@@ -190,12 +198,16 @@ impl Service {
 
     /// Opens a volume's store and serves it.
     fn attach(&self, volume: &Volume, intent: Intent) -> Result<(), ControlError> {
-        let reservation = self.catalogue.reservation(volume.id)?;
         let history = self.catalogue.history(volume.id).unwrap_or_else(|error| {
             // It decides nothing; a volume is served without it.
             tracing::warn!(volume = %volume.name, %error, "the history starts anew");
             KeptHistory::default()
         });
+        let reservation = self.catalogue.reservation(volume.id);
+        let reservation = reservation.map_err(|error| match error {
+            CatalogueError::Record { problem, .. } => self.unbelieved(volume, &problem.to_string()),
+            error => error.into(),
+        })?;
         let store = self.stores.open(volume, intent)?;
         let settings = &volume.settings;
         let common = &self.catalogue.policy().settings;
@@ -213,12 +225,26 @@ impl Service {
             reservation_scope: settings.reservation_scope,
             store,
             access: self.catalogue.policy().access.of(&volume.group).clone(),
-            reservation,
+            reservation: Some(reservation),
             history,
         };
         self.plane
             .attach_volume(config)
-            .map_err(|error| about_volume(&volume.name, &error))
+            .map_err(|error| match error {
+                PlaneError::Reservations { reason, .. } => self.unbelieved(volume, &reason),
+                error => about_volume(&volume.name, &error),
+            })
+    }
+
+    /// It must never come up as "no reservation": a fenced node would write again.
+    fn unbelieved(&self, volume: &Volume, why: &str) -> ControlError {
+        let message = format!(
+            "is not served, because its reservation record can't be believed: {why}; without it a \
+             node that was fenced could write again. Stop the server and see `holdfast repair \
+             --data {}`",
+            self.catalogue.directory().display()
+        );
+        volume_error(ErrorKind::Failed, &volume.name, &message)
     }
 
     /// Sessions that a volume takes at once.

@@ -1,0 +1,340 @@
+//! Random changes of a catalogue, and the oracle that says what each of them leads to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+use super::super::{Catalogue, CatalogueError, Volume, own_file, storage};
+use super::disk::{Disk, Step};
+use crate::backend::BackendSpec;
+use crate::base::crc32c::crc32c;
+use crate::control::config::Config;
+use crate::reservation::{self, State};
+use crate::target::{ReservationStore, ReservationUpdate};
+use crate::volume::{GroupName, VolumeId, VolumeSettings};
+
+/// What a catalogue holds, in plain maps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Expected {
+    founded: bool,
+    groups: BTreeSet<String>,
+    volumes: BTreeMap<String, Known>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Known {
+    bytes: u64,
+    finished: bool,
+    record: Vec<u8>,
+    ages: Option<Vec<u8>>,
+    history: BTreeMap<u64, Vec<u8>>,
+}
+
+/// Bytes by their length and checksum: a failure is to be read by people.
+impl fmt::Debug for Known {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |bytes: &[u8]| format!("{} bytes {:08x}", bytes.len(), crc32c(bytes));
+        let history = self.history.iter();
+        out.debug_struct("Known")
+            .field("bytes", &self.bytes)
+            .field("finished", &self.finished)
+            .field("record", &short(&self.record))
+            .field("ages", &self.ages.as_deref().map(short))
+            .field(
+                "history",
+                &history.map(|(k, v)| (k, short(v))).collect::<Vec<_>>(),
+            )
+            .finish()
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Change {
+    Found,
+    AddGroup(String),
+    RemoveGroup(String),
+    Begin {
+        name: String,
+        group: String,
+    },
+    Finish(String),
+    Resize(String),
+    Remove(String),
+    Save(String, ReservationUpdate),
+    /// Closes the catalogue and opens it again.
+    Restart,
+}
+
+pub(super) struct Workload {
+    rng: StdRng,
+    disk: Disk,
+    catalogue: Option<Catalogue>,
+    history: Vec<Expected>,
+    /// The volumes as the catalogue handed them out.
+    volumes: BTreeMap<String, Volume>,
+    next: u64,
+}
+
+/// Opens the catalogue of a recorded directory.
+pub(super) fn open(disk: &Disk) -> Result<(Catalogue, Vec<Volume>), CatalogueError> {
+    let policy = Config::default().policy().unwrap();
+    Catalogue::open_in(Arc::new(disk.clone()), policy)
+}
+
+/// What an open catalogue holds.
+pub(super) fn observe(catalogue: &Catalogue, unfinished: &[Volume]) -> Expected {
+    let model = catalogue.model();
+    let groups = model.sans().values().flat_map(|san| san.groups.keys());
+    let finished = model.volumes().map(|volume| (volume, true));
+    let all = finished.chain(unfinished.iter().map(|volume| (volume, false)));
+    let volumes: BTreeMap<_, _> = all
+        .map(|(volume, finished)| {
+            let kept = catalogue.history(volume.id).unwrap();
+            let known = Known {
+                bytes: volume.size_bytes,
+                finished,
+                record: catalogue.reservation(volume.id).unwrap(),
+                ages: kept.ages,
+                history: kept.entries.into_iter().collect(),
+            };
+            (volume.name.to_string(), known)
+        })
+        .collect();
+    assert!(catalogue.unreadable().is_empty());
+    let reserved = catalogue.table.reserved().unwrap().len();
+    assert_eq!(reserved, volumes.len(), "a record for each, and no other");
+    Expected {
+        founded: catalogue.is_founded().unwrap(),
+        groups: groups.map(ToString::to_string).collect(),
+        volumes,
+    }
+}
+
+impl Workload {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            disk: Disk::default(),
+            catalogue: None,
+            history: vec![Expected::default()],
+            volumes: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// What is expected before the first change and after each.
+    pub(super) fn history(&self) -> &[Expected] {
+        &self.history
+    }
+
+    /// Makes so many changes, the first of which is the first opening.
+    pub(super) fn run(mut self, changes: usize) -> Self {
+        for _ in 0..changes {
+            let change = self.choose();
+            self.attempt(&change).unwrap();
+            self.expect(change);
+        }
+        self
+    }
+
+    /// Makes a change; the oracle does not hear of it yet.
+    pub(super) fn attempt(&mut self, change: &Change) -> Result<(), CatalogueError> {
+        let number = self.history.len();
+        self.disk.mark(Step::Begins(number));
+        let made = self.make(change);
+        self.disk.mark(match made {
+            Ok(()) => Step::Returned(number),
+            Err(_) => Step::Refused,
+        });
+        made
+    }
+
+    /// Whether the open catalogue holds what is expected now.
+    pub(super) fn check(&self) {
+        let found = observe(self.catalogue.as_ref().unwrap(), &self.unfinished());
+        assert_eq!(found, *self.expected(), "without any power cut");
+    }
+
+    fn expected(&self) -> &Expected {
+        self.history.last().unwrap()
+    }
+
+    fn unfinished(&self) -> Vec<Volume> {
+        let volumes = self.volumes.iter();
+        volumes
+            .filter(|(name, _)| !self.expected().volumes[*name].finished)
+            .map(|(_, volume)| volume.clone())
+            .collect()
+    }
+
+    /// One change that will be accepted.
+    pub(super) fn choose(&mut self) -> Change {
+        if self.catalogue.is_none() {
+            return Change::Restart;
+        }
+        loop {
+            let (finished, unfinished): (Vec<_>, Vec<_>) = self
+                .expected()
+                .volumes
+                .iter()
+                .map(|(name, known)| (name.clone(), known.finished))
+                .partition(|(_, finished)| *finished);
+            let pick = |rng: &mut StdRng, from: &[(String, bool)]| {
+                (!from.is_empty()).then(|| from[rng.random_range(0..from.len())].0.clone())
+            };
+            let rng = &mut self.rng;
+            let change = match rng.random_range(0..20) {
+                0 => Some(Change::Found),
+                1 => Some(Change::AddGroup(format!("group-{}", self.next))),
+                2 => self.empty_group().map(Change::RemoveGroup),
+                3..6 => Some(Change::Begin {
+                    name: format!("volume-{}", self.next),
+                    group: format!("group-{}", rng.random_range(0..=self.next)),
+                }),
+                6..10 => pick(rng, &unfinished).map(Change::Finish),
+                10 => pick(rng, &finished).map(Change::Resize),
+                11 => pick(rng, &[finished, unfinished].concat()).map(Change::Remove),
+                12 => Some(Change::Restart),
+                _ => pick(rng, &finished).map(|name| Change::Save(name, self.update())),
+            };
+            self.next += 1;
+            match change {
+                Some(Change::AddGroup(name)) if self.expected().groups.contains(&name) => {}
+                Some(change) => return change,
+                None => {}
+            }
+        }
+    }
+
+    fn empty_group(&self) -> Option<String> {
+        let finished = self.volumes.iter();
+        let finished = finished.filter(|(name, _)| self.expected().volumes[*name].finished);
+        let used: BTreeSet<_> = finished.map(|(_, v)| v.group.to_string()).collect();
+        self.expected().groups.difference(&used).next().cloned()
+    }
+
+    /// Long and short ones: a long record takes a page of its own, or several.
+    fn update(&mut self) -> ReservationUpdate {
+        let rng = &mut self.rng;
+        let mut bytes = |most: usize| {
+            let mut bytes = vec![0; rng.random_range(0..most)];
+            rng.fill_bytes(&mut bytes);
+            bytes
+        };
+        let (record, ages) = (bytes(9000), bytes(100));
+        let entries = (0..3).map(|_| bytes(60)).collect::<Vec<_>>();
+        let place = |rng: &mut StdRng| rng.random_range(0..8_u64);
+        let rng = &mut self.rng;
+        ReservationUpdate {
+            record: rng.random_bool(0.9).then_some(record),
+            ages: rng.random_bool(0.5).then_some(ages),
+            forget: (0..2).map(|_| place(rng)).collect(),
+            entries: entries
+                .into_iter()
+                .map(|entry| (place(rng), entry))
+                .collect(),
+        }
+    }
+
+    fn make(&mut self, change: &Change) -> Result<(), CatalogueError> {
+        if let Change::Restart = change {
+            self.catalogue = None;
+            let (catalogue, unfinished) = open(&self.disk)?;
+            assert_eq!(unfinished, self.unfinished());
+            self.catalogue = Some(catalogue);
+            return Ok(());
+        }
+        let catalogue = self.catalogue.as_ref().unwrap();
+        match change {
+            Change::Restart => {}
+            Change::Found => catalogue.set_founded()?,
+            Change::AddGroup(name) => catalogue.create_group(&name.parse().unwrap())?,
+            Change::RemoveGroup(name) => catalogue.delete_group(&name.parse().unwrap())?,
+            Change::Begin { name, group } => {
+                let group: GroupName = group.parse().unwrap();
+                // Not one of its own making, so that a seed repeats the bytes of the file.
+                let id = VolumeId::from(uuid::Uuid::from_u128(self.rng.random()));
+                let backend = BackendSpec::File { path: own_file(id) };
+                let settings = VolumeSettings::default();
+                let parsed = name.parse().unwrap();
+                let made =
+                    catalogue.begin_volume_as(id, parsed, &group, 1 << 30, settings, backend)?;
+                self.volumes.insert(name.clone(), made);
+            }
+            Change::Finish(name) => catalogue.finish_volume(&self.volumes[name])?,
+            Change::Resize(name) => {
+                let volume = &self.volumes[name];
+                let grown = catalogue.resize_volume(volume, volume.size_bytes + (1 << 20))?;
+                self.volumes.insert(name.clone(), grown);
+            }
+            Change::Remove(name) => catalogue.remove_volume(&self.volumes[name])?,
+            Change::Save(name, update) => {
+                let saved = catalogue.save(self.volumes[name].id, update);
+                saved.map_err(|error| CatalogueError::Failed {
+                    path: storage::FILE.into(),
+                    message: error.to_string(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the change that was made leads to.
+    pub(super) fn expect(&mut self, change: Change) {
+        self.expect_unchecked(change);
+        self.check();
+    }
+
+    /// As [`Workload::expect`], where the open catalogue can't be asked.
+    pub(super) fn expect_unchecked(&mut self, change: Change) {
+        let mut next = self.expected().clone();
+        let expected = &mut next;
+        match change {
+            Change::Restart => {}
+            Change::Found => expected.founded = true,
+            Change::AddGroup(name) => {
+                expected.groups.insert(name);
+            }
+            Change::RemoveGroup(name) => {
+                expected.groups.remove(&name);
+            }
+            Change::Begin { name, .. } => {
+                let known = Known {
+                    bytes: 1 << 30,
+                    record: reservation::encode(&State::new()),
+                    ..Known::default()
+                };
+                expected.volumes.insert(name, known);
+            }
+            Change::Finish(name) => {
+                let group = self.volumes[&name].group.to_string();
+                expected.groups.insert(group);
+                expected.volumes.get_mut(&name).unwrap().finished = true;
+            }
+            Change::Resize(name) => expected.volumes.get_mut(&name).unwrap().bytes += 1 << 20,
+            Change::Remove(name) => {
+                expected.volumes.remove(&name);
+                self.volumes.remove(&name);
+            }
+            Change::Save(name, update) => {
+                let known = expected.volumes.get_mut(&name).unwrap();
+                if let Some(record) = update.record {
+                    known.record = record;
+                }
+                known.ages = update.ages.or(known.ages.take());
+                known
+                    .history
+                    .retain(|place, _| !update.forget.contains(place));
+                known.history.extend(update.entries);
+            }
+        }
+        self.history.push(next);
+    }
+}
