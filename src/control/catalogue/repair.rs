@@ -38,7 +38,7 @@ pub enum Replacement {
 /// What an operator asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repairs {
-    /// By the volume's name, or [`ALL`].
+    /// By the volume's name; `ALL` is every other volume.
     pub reservations: BTreeMap<String, Decision>,
     /// Volumes to drop from the catalogue because their rows can't be read.
     pub forget: BTreeSet<String>,
