@@ -27,6 +27,7 @@ impl Service {
             removable: false,
             sessions_max: None,
             delay_us: 0,
+            test_wrappers: Vec::new(),
         };
         match self.create_volume_in_turn(&create) {
             // A former first start came as far as that.
