@@ -108,6 +108,18 @@ pub mod sense {
     pub const REGISTRATIONS_PREEMPTED: (u8, u8, u8) = (6, 0x2a, 5);
     pub const CAPACITY_CHANGED: (u8, u8, u8) = (6, 0x2a, 9);
     pub const COMMANDS_CLEARED: (u8, u8, u8) = (6, 0x2f, 0);
+    pub const POWER_ON: (u8, u8, u8) = (6, 0x29, 0);
+    pub const TARGET_RESET: (u8, u8, u8) = (6, 0x29, 2);
+    pub const UNIT_RESET: (u8, u8, u8) = (6, 0x29, 3);
+    pub const NEXUS_LOSS: (u8, u8, u8) = (6, 0x29, 7);
+    pub const MODE_CHANGED: (u8, u8, u8) = (6, 0x2a, 1);
+    pub const PREVIOUS_CONFLICT: (u8, u8, u8) = (6, 0x2c, 9);
+    /// The unit attentions of PERSISTENT RESERVE OUT.
+    pub const ABOUT_RESERVATIONS: [(u8, u8, u8); 3] = [
+        RESERVATIONS_PREEMPTED,
+        RESERVATIONS_RELEASED,
+        REGISTRATIONS_PREEMPTED,
+    ];
 }
 
 pub fn test_unit_ready() -> [u8; 6] {
@@ -286,6 +298,23 @@ impl Initiator {
             [],
             "the unit attentions of this nexus"
         );
+    }
+
+    /// Sets the bits of `mask` in one byte of the control mode page (SPC-4 section 7.5.8) to `value`, for
+    /// every nexus.
+    pub fn change_control(&mut self, byte: usize, mask: u8, value: u8) {
+        let sensed = self.read(&mode_sense6(0x0a), 255).good();
+        let mut list = vec![0; 4];
+        list.extend_from_slice(&sensed[4..]);
+        list[4] &= 0x3f; // PS is reserved in MODE SELECT
+        list[4 + byte] = list[4 + byte] & !mask | value;
+        let length = u8::try_from(list.len()).expect("one page");
+        self.write(&[0x15, 0x10, 0, 0, length, 0], &list).good();
+    }
+
+    /// TAS: a command that another nexus ends is answered TASK ABORTED.
+    pub fn tell_of_aborts(&mut self) {
+        self.change_control(5, 0x40, 0x40);
     }
 
     pub fn read_blocks(&mut self, lba: u64, blocks: usize) -> Outcome {
