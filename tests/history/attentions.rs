@@ -56,6 +56,7 @@ fn judge_one(nexus: Nexus, code: Code, history: &History, found: &mut Vec<Violat
             .filter(|&&change| history.changes[change].sent < told.at);
         if count > begun.count() {
             found.push(Violation::UnowedAttention { told: index });
+            break; // every later one is one too many as well
         }
     }
     // A registration lost is lost once: its nexus is told before it can register again.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::judge::{Violation, lives};
 use super::life::Life;
-use super::record::{Change, History, Read, Tick, Write};
+use super::record::{Change, Code, History, Nexus, Read, Tick, Write};
 
 /// Violations told in full; the rest are counted.
 const TOLD_MAX: usize = 4;
@@ -110,8 +110,11 @@ fn tell(violation: &Violation, history: &History, lives: &[Life]) -> String {
         }
         Violation::UnowedAttention { told } => {
             let told = history.notes.told[*told];
-            line(format!("UNIT ATTENTION THAT NOBODY OWED: {told:02x?}"));
-            line(page.changes_until(told.at));
+            line(format!(
+                "UNIT ATTENTION THAT NOBODY OWED: {:02x?} for nexus {} at {}",
+                told.code, told.nexus, told.at
+            ));
+            line(page.attentions(told.nexus, told.code));
         }
         Violation::MissingAttention {
             nexus,
@@ -120,14 +123,7 @@ fn tell(violation: &Violation, history: &History, lives: &[Life]) -> String {
         } => {
             line(format!("NO UNIT ATTENTION {code:02x?} for nexus {nexus}"));
             line(page.change(Some(*change)));
-            for told in history
-                .notes
-                .told
-                .iter()
-                .filter(|told| told.nexus == *nexus)
-            {
-                line(format!("  told {told:02x?}"));
-            }
+            line(page.attentions(*nexus, *code));
         }
     }
     text
@@ -163,6 +159,31 @@ impl Page<'_> {
             .filter(|change| change.sent < until);
         let mut lines: Vec<_> = before.rev().take(8).map(line_of_change).collect();
         lines.reverse();
+        lines.join("\n")
+    }
+
+    /// When a nexus was owed an attention, when it was told, and when it changed sessions.
+    fn attentions(&self, nexus: Nexus, code: Code) -> String {
+        let (history, notes) = (self.history, &self.history.notes);
+        let mut lines: Vec<(Tick, String)> = Vec::new();
+        for change in &history.changes {
+            if change.attentions.contains(&(nexus, code)) || change.aborted.contains(&nexus) {
+                lines.push((change.sent, line_of_change(change)));
+            }
+        }
+        for told in &notes.told {
+            if told.nexus == nexus && told.code == code {
+                lines.push((told.at, format!("  {:>8}: told", told.at)));
+            }
+        }
+        for reinstated in &notes.reinstatements {
+            if reinstated.nexus == nexus {
+                let (cut, back) = (reinstated.cut, reinstated.back);
+                lines.push((cut, format!("  {cut:>8}–{back}: the session is reinstated")));
+            }
+        }
+        lines.sort();
+        let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
         lines.join("\n")
     }
 
