@@ -21,6 +21,7 @@
 //! | 6 | [`target`] | portals, sessions, dispatch, task sets, shards, the fence | parse bytes |
 //! | 7 | [`control`] | configuration, catalogue, JSON-RPC | reach the data path but through `target`'s handle |
 //! | 7 | [`profile`] | performance profiles: find, check | touch the host |
+//! | 7 | [`load`] | the load generator: an initiator, workloads, reports, the floor of the machine | serve |
 //! | 8 | [`cli`] | commands, tables, progress | |
 //!
 //! # The way of an I/O
@@ -60,6 +61,7 @@ pub mod base;
 pub mod cli;
 pub mod control;
 pub mod iscsi;
+pub mod load;
 pub mod net;
 pub mod profile;
 pub mod reactor;

@@ -18,7 +18,7 @@ use holdfast::base::tuning::{Engine, Placement, Tuning};
 use holdfast::control::data_path::TargetLauncher;
 use holdfast::control::plane::{DataPlane, Launch, LaunchPlan, PortalSocket, VolumeConfig};
 use holdfast::target::{Access, ReservationStore, StoreFailed};
-use holdfast::volume::{AccessRules, VolumeId};
+use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
 use rustix::net::sockopt::set_tcp_cork;
 use support::initiator::{Command, Initiator};
 use support::login::Login;
@@ -106,6 +106,7 @@ impl InProcess {
             removable: false,
             sessions_max: 128,
             registrations_max: 1024,
+            reservation_scope: ReservationScope::Nexus,
             store: backend::open(backend, &opening).expect("the store opens"),
             access: Access {
                 rules: AccessRules::loopback(),

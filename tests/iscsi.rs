@@ -642,8 +642,8 @@ fn an_advertised_address_stands_in_for_the_portal() {
 /// Redirection (RFC 7143 sections 6.3.1 and 11.13.5) happens before authentication, so that the
 /// initiator proves itself once, where it ends up.
 fn a_portal_may_send_logins_elsewhere(setup: Setup) {
+    let address = own_loopback_address();
     for (name, permanent, status) in [("for-now", false, 0x0101), ("for-good", true, 0x0102)] {
-        let address = own_loopback_address();
         let (from, to) = (format!("{address}:3260"), format!("{address}:3261"));
         let config = format!(
             "[[portal]]\nlisten = \"{from}\"\nredirect = \"{to}\"\n\

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use support::cluster::{A, B, C, Cluster, held};
 use support::initiator::{Command, Initiator};
 use support::login::initiator_name;
@@ -27,6 +29,7 @@ on_every_engine!(
     preempt_follows_its_table,
     preempting_all_registrants_with_key_zero_takes_all,
     preempt_and_abort_fences_and_removes,
+    a_victim_that_reads_the_keys_is_not_waited_for,
     unregistering_the_holder_releases,
     all_registrants_reservations_end_with_the_last,
     register_and_move_hands_the_reservation_over,
@@ -278,6 +281,48 @@ fn preempt_and_abort_fences_and_removes(setup: Setup) {
     );
     a.write_blocks(0, &pattern(2, 512)).conflict();
     assert!(b.read_blocks(0, 512).good() == before);
+}
+
+/// PERSISTENT RESERVE IN waits for a change that is under way, and that change for the commands that
+/// it aborts: they must not wait for each other until the fence's limit.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a deadlock here ends by the fence's limit"
+)]
+fn a_victim_that_reads_the_keys_is_not_waited_for(setup: Setup) {
+    const WAIT_MAX: Duration = Duration::from_secs(5);
+    let server = setup.start();
+    let size = ["--size", "64MiB", "--backend", setup.backend];
+    let slow = ["--delay", "500ms"];
+    server.text(&[&["volume", "create", "slow"], &size[..], &slow].concat());
+    let volume = server.volume("slow");
+    let [mut a, mut b] = ["a", "b"].map(|name| server.session(&volume, name));
+    a.register(0, A).good();
+    b.register(0, B).good();
+    a.reserve(kind::WE_RO, A).good();
+    // The fence waits for this write.
+    let write = Command::write(&scsi::write16(0, 1), &pattern(1, 1));
+    let write = b.submit(&write).expect("a write is sent");
+    b.none(&test_unit_ready()).good();
+    let start = Instant::now();
+    let preempt = Command::write(
+        &out_cdb(action::PREEMPT_AND_ABORT, kind::WE_RO, 24),
+        &parameters(A, B, 0),
+    );
+    let preempt = a.submit(&preempt).expect("the preemption is sent");
+    a.none(&test_unit_ready()).good();
+    // The home has begun to preempt: the reader has to wait for it.
+    let read = b
+        .submit(&Command::read(&in_cdb(0, 512), 512))
+        .expect("the question is sent");
+    a.complete(preempt).expect("an answer").good();
+    assert!(start.elapsed() < WAIT_MAX, "it waited for its victim");
+    assert_eq!(a.keys(), [A]);
+    // Aborted, they are never answered.
+    for itt in [write, read] {
+        b.forget(itt);
+    }
+    b.cut();
 }
 
 /// Starts a write and leaves the R2T that answers it without data.

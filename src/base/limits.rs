@@ -88,6 +88,19 @@ pub const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REGISTRATIONS_DEFAULT: u32 = 1024;
 /// Nexuses that a volume remembers (registered, logged in, or owed a unit attention).
 pub const NEXUSES_MAX: u32 = 8192;
+/// Nexuses without a registration for which a volume keeps unit attentions until they log in again.
+/// Those that are registered are all kept.
+pub const ATTENTIONS_OWED_TO_STRANGERS_MAX: usize = 1024;
+/// The same of one initiator name, which may come back under ever new ISIDs.
+pub const ATTENTIONS_OWED_TO_NAME_MAX: usize = 128;
+/// Pairs of addresses that a volume remembers to have taken sessions from each other.
+pub const TAKEOVER_PAIRS_MAX: usize = 64;
+/// A takeover back within that time is by another host, not by one that has moved.
+pub const TAKEOVER_RETURN_MAX: Duration = Duration::from_secs(120);
+/// How long takeovers are shown after the last one.
+pub const TAKEOVER_MEMORY: Duration = Duration::from_secs(3600);
+/// How often the takeovers of one pair are logged.
+pub const TAKEOVER_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of a PERSISTENT RESERVE OUT parameter list.
 pub const RESERVE_OUT_BYTES_MAX: u32 = 64 << 10;
 /// Bytes of any other parameter list.
@@ -142,6 +155,21 @@ pub const WORKERS_DEFAULT: usize = 4;
 /// Jobs that wait for the disk workers; more wait in their channels.
 pub const WORKER_JOBS_MAX: usize = 1024;
 
+/// Commands that one session of the load generator keeps outstanding.
+pub const LOAD_DEPTH_MAX: u32 = 4096;
+/// Sessions of one run of the load generator.
+pub const LOAD_SESSIONS_MAX: usize = 4096;
+/// Bytes of the largest transfer of the load generator.
+pub const LOAD_TRANSFER_BYTES_MAX: u32 = 16 << 20;
+/// Bytes of one data segment that the load generator takes (MaxRecvDataSegmentLength it declares).
+pub const LOAD_DATA_SEGMENT_BYTES: u32 = 1 << 20;
+/// Blocks of one volume whose content a run of the load generator keeps track of: eight bytes each.
+pub const LOAD_VERIFY_BLOCKS_MAX: u64 = 1 << 26;
+/// Kinds of failure that one run of the load generator tells apart; a target may invent sense codes.
+pub const LOAD_FAILURE_KINDS_MAX: usize = 64;
+/// Redirections that one login of the load generator follows.
+pub const LOAD_REDIRECTIONS_MAX: u32 = 4;
+
 /// Bytes of a volume, smallest and largest.
 pub const VOLUME_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of the largest volume.
@@ -160,3 +188,4 @@ const _: () = assert!(FIRST_BURST_BYTES <= MAX_BURST_BYTES);
 const _: () = assert!(ATOMIC_WRITE_BYTES_MAX as usize <= BUFFER_BYTES_MAX);
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);
+const _: () = assert!(TAKEOVER_RETURN_MAX.as_nanos() < TAKEOVER_MEMORY.as_nanos());

@@ -16,7 +16,7 @@ use crate::control::api::{
 };
 use crate::control::config::control_socket_in;
 use crate::control::rpc::{Client, ClientError};
-use crate::volume::{BlockSize, GroupName, VolumeName};
+use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -122,6 +122,10 @@ pub(super) struct CreateArguments {
     /// Sessions that may be logged in at once [default: limits.sessions_per_volume, 128]
     #[arg(long, value_name = "N")]
     sessions_max: Option<u32>,
+    /// Whose a reservation registration is; it can't be changed later [default: san.reservation_scope,
+    /// nexus]
+    #[arg(long, value_enum, value_name = "SCOPE")]
+    reservation_scope: Option<ScopeArgument>,
     /// For tests: hold each request in the backend for that long, such as 5ms
     #[arg(long, value_name = "TIME")]
     delay: Option<Delay>,
@@ -143,6 +147,15 @@ enum BackendArgument {
     Null,
     /// A raw block device
     Block,
+}
+
+/// [`ReservationScope`] as a flag.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ScopeArgument {
+    /// Each session's nexus registers for itself, as SPC-4 says
+    Nexus,
+    /// All sessions of one initiator name share one registration
+    Client,
 }
 
 #[derive(Debug, Subcommand)]
@@ -381,6 +394,10 @@ impl CreateArguments {
             read_only: self.read_only,
             removable: self.removable,
             sessions_max: self.sessions_max,
+            reservation_scope: self.reservation_scope.map(|scope| match scope {
+                ScopeArgument::Nexus => ReservationScope::Nexus,
+                ScopeArgument::Client => ReservationScope::Client,
+            }),
             delay_us: self.delay.map_or(0, |delay| delay.us),
             test_wrappers: self.test_wrapper,
         };

@@ -1,10 +1,15 @@
 //! Layer 8: the command line.
 //!
-//! `serve` runs the server; every other command asks a running one over its control socket. Here
-//! are flags, help, tables and exit codes; what the commands do is in [`crate::control`].
+//! `serve` runs the server, `bench` puts load on one; every other command asks a running one over
+//! its control socket. Here are flags, help, tables and exit codes; what the commands do is in
+//! [`crate::control`] and [`crate::load`].
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.
 
+mod bench;
+mod bench_floor;
+mod bench_show;
+mod bench_values;
 mod client;
 mod logging;
 mod serve;
@@ -31,6 +36,7 @@ Examples:
   holdfast volume list                             what there is, and the targets' names
   holdfast session list                            who is logged in
   holdfast reservation show db-1                   who has registered, who holds the reservation
+  holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
@@ -64,6 +70,8 @@ enum Command {
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
+    /// Put load on an iSCSI target and measure it, or measure this machine's floor
+    Bench(Box<bench::BenchArguments>),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -80,6 +88,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Session(command) => client::session(command, out),
         Command::Reservation(command) => client::reservation(command, out),
         Command::Server(command) => client::server(command, out),
+        Command::Bench(arguments) => bench::run(*arguments, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

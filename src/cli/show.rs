@@ -2,6 +2,7 @@
 
 #![allow(clippy::ptr_arg, reason = "they show what the answer was parsed to")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::table::{Column, describe, render};
@@ -9,6 +10,7 @@ use super::values::{human, human_seconds};
 use crate::control::api::{
     GroupView, ReservationView, ServerStatus, SessionView, VolumeState, VolumeView,
 };
+use crate::volume::ReservationScope;
 
 pub(super) fn volumes(volumes: &Vec<VolumeView>) -> String {
     let columns = [
@@ -94,7 +96,15 @@ pub(super) fn volume(volume: &VolumeView) -> String {
         "sessions",
         format!("{} of {}", volume.sessions, volume.sessions_max),
     ));
+    let scope = match volume.reservation_scope {
+        ReservationScope::Nexus => "nexus: each session registers for itself",
+        ReservationScope::Client => "client: all sessions of one initiator name register as one",
+    };
+    pairs.push(("scope", scope.to_owned()));
     pairs.push(("portals", volume.portals.join(", ")));
+    for warning in &volume.warnings {
+        pairs.push(("warning", warning.clone()));
+    }
     if let Some(portal) = volume.portals.first() {
         let iqn = &volume.iqn;
         pairs.push((
@@ -153,7 +163,7 @@ pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {
         Column::Number("READ"),
         Column::Number("WRITTEN"),
     ];
-    render(
+    let mut text = render(
         &columns,
         sessions.iter().map(|session| {
             let digests = match (session.header_digest, session.data_digest) {
@@ -179,7 +189,12 @@ pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {
                 human(session.written_bytes),
             ]
         }),
-    )
+    );
+    let warnings: BTreeSet<&String> = sessions.iter().flat_map(|seen| &seen.warning).collect();
+    for warning in warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
 }
 
 pub(super) fn reservation(reservation: &ReservationView) -> String {

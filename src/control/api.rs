@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Wrapper;
-use crate::volume::{BlockSize, GroupName, VolumeName};
+use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
 /// Names of the methods.
 pub mod method {
@@ -82,6 +82,10 @@ pub struct VolumeCreate {
     /// How many sessions may be logged in; left out: as configured.
     #[serde(default)]
     pub sessions_max: Option<u32>,
+    /// Whose a reservation registration is, for as long as the volume lives: `nexus` or `client`;
+    /// left out: as configured.
+    #[serde(default)]
+    pub reservation_scope: Option<ReservationScope>,
     /// For tests: for how long the backend holds each request, in microseconds.
     #[serde(default)]
     pub delay_us: u64,
@@ -182,6 +186,14 @@ pub struct VolumeView {
     pub sessions: usize,
     /// How many may be.
     pub sessions_max: u32,
+    /// Whose a reservation registration is.
+    pub reservation_scope: ReservationScope,
+    /// How many registrants it knows: logged in, registered, or with a copy under way.
+    pub nexuses: usize,
+    /// How many registrants will be told something by unit attention when they log in again.
+    pub owed_attentions: usize,
+    /// Hosts that may be, or are, two under one initiator name.
+    pub warnings: Vec<String>,
     /// The `ADDR:PORT` of each portal it is reached by.
     pub portals: Vec<String>,
 }
@@ -230,6 +242,8 @@ pub struct SessionView {
     pub read_bytes: u64,
     /// Bytes it has written.
     pub written_bytes: u64,
+    /// What is wrong with its initiator name, if another host seems to use it.
+    pub warning: Option<String>,
 }
 
 /// A volume's reservation as the control socket shows it.
@@ -257,9 +271,10 @@ pub struct RegistrationView {
     pub key: String,
     /// The initiator's iSCSI name.
     pub initiator: String,
-    /// Its ISID, twelve hexadecimal digits.
+    /// Its ISID, twelve hexadecimal digits; `any` where all sessions of the client share the
+    /// registration.
     pub isid: String,
-    /// Relative target port identifier.
+    /// Relative target port identifier; 0 where the registration is good for every target port.
     pub port: u16,
     /// Whether it holds the reservation.
     pub holder: bool,

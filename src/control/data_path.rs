@@ -14,7 +14,9 @@ use crate::net::{self, NetConfig};
 use crate::reactor;
 use crate::reservation::{self, State};
 use crate::ring::{Ring, RingConfig};
-use crate::target::{self, ConnectionPlacement, SessionInfo, ShardPlacement, Target, TargetError};
+use crate::target::{
+    self, ConnectionPlacement, IdentityInfo, SessionInfo, ShardPlacement, Target, TargetError,
+};
 use crate::volume::VolumeId;
 
 /// Starts [`Target`].
@@ -121,6 +123,7 @@ impl DataPlane for DataPath {
             removable: config.removable,
             sessions_max: config.sessions_max,
             registrations_max: config.registrations_max,
+            reservation_scope: config.reservation_scope,
             store: config.store,
             access: config.access,
             reservation: state,
@@ -148,6 +151,10 @@ impl DataPlane for DataPath {
 
     fn sessions(&self) -> Result<Vec<SessionInfo>, PlaneError> {
         Ok(self.0.sessions()?)
+    }
+
+    fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
+        Ok(self.0.identities()?)
     }
 
     fn reservation(&self, volume: VolumeId) -> Result<ReservationInfo, PlaneError> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::backend::Store;
 use crate::base::tuning::Tuning;
-use crate::target::{Access, Redirect, ReservationStore, SessionInfo};
-use crate::volume::VolumeId;
+use crate::target::{Access, IdentityInfo, Redirect, ReservationStore, SessionInfo};
+use crate::volume::{ReservationScope, VolumeId};
 
 /// The running data path. Every call may come from any thread off the reactors, and blocks until
 /// the reactors have done it or a time limit has passed.
@@ -46,6 +46,12 @@ pub trait DataPlane: Send + Sync {
     /// # Errors
     /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
     fn sessions(&self) -> Result<Vec<SessionInfo>, PlaneError>;
+
+    /// Whom each volume knows.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError>;
 
     /// A volume's registrations and reservation.
     ///
@@ -122,6 +128,8 @@ pub struct VolumeConfig {
     pub sessions_max: u32,
     /// Registrations that the logical unit holds at most.
     pub registrations_max: u32,
+    /// Whose a registration is.
+    pub reservation_scope: ReservationScope,
     /// Where its blocks are; open.
     pub store: Arc<dyn Store>,
     /// Who may log in.
@@ -152,9 +160,10 @@ pub struct Registration {
     pub key: u64,
     /// The initiator's iSCSI name.
     pub initiator: String,
-    /// The initiator's session id.
+    /// The initiator's session id; zero where it is the registration of a client.
     pub isid: [u8; 6],
-    /// Relative target port identifier.
+    /// Relative target port identifier; zero where all sessions of the client share the registration,
+    /// through every target port.
     pub port: u16,
 }
 

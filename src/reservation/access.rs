@@ -8,10 +8,11 @@ use super::kinds::ReservationType;
 /// receives it, and `Read` or `Write` on every source and destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Allowed whoever holds what, an SPC-2 reservation included: INQUIRY, REPORT LUNS, REQUEST
-    /// SENSE, and RESERVE and RELEASE, which decide for themselves.
+    /// Allowed whoever holds what, an SPC-2 reservation included (SPC-2 section 5.5.1 and annex B):
+    /// INQUIRY, REPORT LUNS, REQUEST SENSE, LOG SENSE, READ CAPACITY and their like, and RESERVE and
+    /// RELEASE, which decide for themselves.
     Exempt,
-    /// N: never conflicts with a persistent reservation: TEST UNIT READY, READ CAPACITY, PERSISTENT
+    /// N: never conflicts with a persistent reservation: TEST UNIT READY, MODE SENSE, PERSISTENT
     /// RESERVE IN and their like.
     Never,
     /// R: reads the medium, or tells of it.

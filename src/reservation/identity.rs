@@ -26,6 +26,12 @@ impl InitiatorPort {
         }
     }
 
+    /// Stands for the whole node called `name`, in any case, where its ports share one registration.
+    #[must_use]
+    pub fn of_client(name: &str) -> Self {
+        Self::new(name, [0; 6])
+    }
+
     /// The initiator name in lower case.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -79,10 +85,31 @@ impl Nexus {
             target_port,
         }
     }
+
+    /// Stands for every nexus of the node called `name`, where they share one registration.
+    ///
+    /// Its target port is zero, a reserved identifier that no target port has, so that it is never
+    /// taken for the nexus of one session.
+    #[must_use]
+    pub fn of_client(name: &str) -> Self {
+        Self::new(InitiatorPort::of_client(name), Self::CLIENT_PORT)
+    }
+
+    /// The target port of [`Nexus::of_client`].
+    pub const CLIENT_PORT: u16 = 0;
+
+    /// Whether this stands for all nexuses of a node.
+    #[must_use]
+    pub const fn is_client(&self) -> bool {
+        self.target_port == Self::CLIENT_PORT
+    }
 }
 
 impl fmt::Display for Nexus {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_client() {
+            return write!(out, "{}, any session", self.initiator.name());
+        }
         write!(
             out,
             "{} at target port {}",
@@ -118,6 +145,16 @@ mod tests {
             lower,
             InitiatorPort::new("iqn.2024-01.example:node", [0; 6])
         );
+    }
+
+    #[test]
+    fn a_client_is_one_nexus_in_any_case() {
+        let client = Nexus::of_client("iqn.2024-01.example:node");
+        assert_eq!(client, Nexus::of_client("IQN.2024-01.EXAMPLE:node"));
+        assert!(client.is_client());
+        assert_eq!(client.to_string(), "iqn.2024-01.example:node, any session");
+        let port = InitiatorPort::new("iqn.2024-01.example:node", [0; 6]);
+        assert!(!Nexus::new(port, 1).is_client());
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub fn read_full_status(state: &State) -> Vec<u8> {
 }
 
 /// A full status descriptor: 24 bytes and the TransportID. `held` is what the nexus holds.
+///
+/// The registration that a client's sessions share is told as one that holds through all target
+/// ports (ALL_TG_PT, which leaves the relative target port identifier without meaning), with a
+/// TransportID of format 00b, which names the node and no port of it.
 fn append_status(
     out: &mut Vec<u8>,
     nexus: &Nexus,
@@ -80,8 +84,14 @@ fn append_status(
     held: Option<&Reservation>,
 ) {
     let mut transport_id = Vec::new();
-    TransportId::Port(nexus.initiator.clone()).emit(&mut transport_id);
-    let flags = (u8::from(registration.all_target_ports) << 1) | u8::from(held.is_some());
+    let initiator = if nexus.is_client() {
+        TransportId::Node(nexus.initiator.name().to_owned())
+    } else {
+        TransportId::Port(nexus.initiator.clone())
+    };
+    initiator.emit(&mut transport_id);
+    let everywhere = registration.all_target_ports || nexus.is_client();
+    let flags = (u8::from(everywhere) << 1) | u8::from(held.is_some());
     out.extend(key_bytes(registration.key));
     out.extend([0; 4]);
     out.extend([flags, held.map_or(0, |held| ScopeAndType::of(held.kind).0)]);

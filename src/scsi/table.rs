@@ -98,8 +98,8 @@ impl Command {
         let byte4 = cdb.get(4).copied().unwrap_or(0);
         match self.class {
             Class::Always(access) => access,
-            Class::StartStop if byte4 & 0xF1 == 0x01 => Access::Never,
-            Class::Prevent if byte4 & 0x03 == 0 => Access::Never,
+            Class::StartStop if byte4 & 0xF1 == 0x01 => Access::Exempt,
+            Class::Prevent if byte4 & 0x03 == 0 => Access::Exempt,
             Class::StartStop | Class::Prevent => Access::Write,
         }
     }
@@ -225,7 +225,7 @@ pub const COMMANDS: &[Command] = &[
     info("RECEIVE DIAGNOSTIC RESULTS", &[0x1C, 1, 0xFF, 0xFF, 0xFF, 4], Never, diagnostics::receive),
     row("SEND DIAGNOSTIC", &[0x1D, 0xF7, 0, 0xFF, 0xFF, 4], Write, diagnostics::send),
     prevent(),
-    row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], Never, capacity::read10),
+    row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], Exempt, capacity::read10),
     row("READ(10)", &[0x28, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 4], Read, block::read::read10),
     row("WRITE(10)", &[0x2A, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 4], Write, block::write::write10).writes(),
     row("WRITE AND VERIFY(10)", &[0x2E, 0x16, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 4], Write, block::write::write_and_verify10).writes(),
@@ -241,7 +241,7 @@ pub const COMMANDS: &[Command] = &[
     acts(row("SANITIZE, BLOCK ERASE", &[0x48, 0xA2, 0, 0, 0, 0, 0, 0xFF, 0xFF, 4], Write, sanitize::block_erase).writes().long().needs(Needs::IdleOrFailed), 0x02),
     acts(row("SANITIZE, CRYPTOGRAPHIC ERASE", &[0x48, 0xA3, 0, 0, 0, 0, 0, 0xFF, 0xFF, 4], Write, sanitize::crypto_erase).writes().long().needs(Needs::IdleOrFailed).with(Feature::CryptoErase), 0x03),
     acts(row("SANITIZE, EXIT FAILURE MODE", &[0x48, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF, 4], Write, sanitize::exit_failure_mode).writes().needs(Needs::IdleOrFailed), 0x1F),
-    info("LOG SENSE", &[0x4D, 0, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 4], Never, log::sense),
+    info("LOG SENSE", &[0x4D, 0, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 4], Exempt, log::sense),
     info("MODE SELECT(10)", &[0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 4], Write, mode::select::select10).takes(mode::select::parse10).needs(Needs::Idle),
     info("RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 4], Exempt, reservations::reserve),
     info("RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 4], Exempt, reservations::release),
@@ -278,10 +278,10 @@ pub const COMMANDS: &[Command] = &[
     row("SYNCHRONIZE CACHE(16)", &[0x91, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 4], Write, block::cache::synchronize16),
     row("WRITE SAME(16)", &[0x93, 0x09, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 4], Write, block::write_same::write_same16).writes().long(),
     row("WRITE ATOMIC(16)", &[0x9C, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0x1F, 4], Write, block::write::write_atomic).writes().with(Feature::AtomicWrites),
-    acts(row("READ CAPACITY(16)", &[0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 4], Never, capacity::read16), 0x10),
+    acts(row("READ CAPACITY(16)", &[0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 4], Exempt, capacity::read16), 0x10),
     acts(row("GET LBA STATUS(16)", &[0x9E, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 4], Read, block::lba_status::plan), 0x12),
     info("REPORT LUNS", &[0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 4], Exempt, report_luns::plan),
-    acts(info("REPORT IDENTIFYING INFORMATION", &[0xA3, 0x05, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 4], Never, identifying::information), 0x05),
+    acts(info("REPORT IDENTIFYING INFORMATION", &[0xA3, 0x05, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 4], Exempt, identifying::information), 0x05),
     acts(info("REPORT TARGET PORT GROUPS", &[0xA3, 0xEA, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 4], Never, ports::report), 0x0A),
     acts(info("REPORT SUPPORTED OPERATION CODES", &[0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 4], Never, operation_codes::report), 0x0C),
     acts(info("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xA3, 0x0D, 0x80, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 4], Never, operation_codes::report_task_management), 0x0D),
@@ -435,10 +435,10 @@ mod tests {
     #[test]
     fn the_two_classes_that_look_at_the_cdb() {
         let class = |cdb: &[u8]| rows(cdb[0])[0].access(cdb);
-        assert_eq!(class(&[0x1B, 0, 0, 0, 0x01, 0]), Never);
+        assert_eq!(class(&[0x1B, 0, 0, 0, 0x01, 0]), Exempt);
         assert_eq!(class(&[0x1B, 0, 0, 0, 0x11, 0]), Write);
         assert_eq!(class(&[0x1B, 0, 0, 0, 0x02, 0]), Write);
-        assert_eq!(class(&[0x1E, 0, 0, 0, 0, 0]), Never);
+        assert_eq!(class(&[0x1E, 0, 0, 0, 0, 0]), Exempt);
         assert_eq!(class(&[0x1E, 0, 0, 0, 1, 0]), Write);
     }
 }

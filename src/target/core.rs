@@ -525,6 +525,8 @@ impl Core {
             return;
         }
         self.next_sweep = now + SWEEP_INTERVAL;
+        // What procedures have dropped is used again before memory that was never touched.
+        turn.tick.driver.pool.reclaim();
         let mut next = 0;
         while let Some((key, conn)) = self.connections.from(next) {
             next = key.index() + 1;

@@ -12,6 +12,7 @@ use super::medium::Medium;
 use super::message::{Announce, Call, Message, UnitChange};
 use super::shards::{ShardMap, ShardPlacement};
 use super::shared::{ConnectionPlacement, ReservationStore, Shared, SharedConfig};
+use super::takeovers::Takeover;
 use super::unit;
 use super::volume::{Access, Volume, VolumeIndex};
 use crate::backend::Store;
@@ -22,7 +23,7 @@ use crate::iscsi::{self, AsyncEvent};
 use crate::net::{Net, NetConfig};
 use crate::reactor::{self, NotSent, Reactors, Seat};
 use crate::reservation::State;
-use crate::volume::VolumeId;
+use crate::volume::{ReservationScope, VolumeId};
 use crossbeam_channel::{Sender, bounded};
 use std::future::Future;
 use std::io;
@@ -76,6 +77,8 @@ pub struct VolumeConfig {
     pub sessions_max: u32,
     /// Registrations.
     pub registrations_max: u32,
+    /// Whose a registration is.
+    pub reservation_scope: ReservationScope,
     /// The bytes.
     pub store: Arc<dyn Store>,
     /// Who may log in.
@@ -160,6 +163,19 @@ pub struct SessionInfo {
     pub read_bytes: u64,
     /// Bytes written.
     pub written_bytes: u64,
+}
+
+/// Whom a volume knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityInfo {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Registrants that are logged in or registered, and work that outlived its session.
+    pub nexuses: usize,
+    /// Registrants that are to be told something when they log in again.
+    pub owed_attentions: usize,
+    /// Sessions that were ended by logins of the same name and ISID from elsewhere.
+    pub takeovers: Vec<Takeover>,
 }
 
 /// A running target.
@@ -255,6 +271,7 @@ impl Target {
             store: config.store,
             sessions_max: config.sessions_max,
             registrations_max: config.registrations_max,
+            reservation_scope: config.reservation_scope,
             access: config.access,
             closing: AtomicBool::new(false),
             tokens: RcuCell::new(Vec::new()),
@@ -403,6 +420,22 @@ impl Target {
             })??);
         }
         all.sort_by_key(|session| session.since);
+        Ok(all)
+    }
+
+    /// Whom each volume knows.
+    ///
+    /// # Errors
+    /// When the reactors don't answer.
+    pub fn identities(&self) -> Result<Vec<IdentityInfo>, TargetError> {
+        let mut all = Vec::new();
+        for reactor in 0..self.shared.reactors {
+            all.extend(self.ask(reactor, |local, _| async move {
+                local
+                    .with_core(|core, turn| core.identity_infos(turn.now()))
+                    .await
+            })??);
+        }
         Ok(all)
     }
 
@@ -577,6 +610,19 @@ impl Core {
             .map(|home| home.inner.borrow().state.clone())
     }
 
+    fn identity_infos(&self, now: Instant) -> Vec<IdentityInfo> {
+        let infos = self.homes.values().map(|home| {
+            let inner = home.inner.borrow();
+            IdentityInfo {
+                volume: home.volume.id,
+                nexuses: inner.nexuses.len(),
+                owed_attentions: inner.owed_count(),
+                takeovers: inner.takeovers.recent(now),
+            }
+        });
+        infos.collect()
+    }
+
     fn session_infos(&self) -> Vec<SessionInfo> {
         let infos = self.connections.iter().filter_map(|(_, conn)| {
             let session = conn.session.as_ref()?;
@@ -584,7 +630,7 @@ impl Core {
                 volume: Some(session.volume.id),
                 initiator: session.nexus.nexus.initiator.name().to_owned(),
                 isid: session.nexus.nexus.initiator.isid(),
-                tsih: session.tsih,
+                tsih: session.nexus.tsih,
                 address: conn.peer,
                 reactor: self.id,
                 header_digest: session.header_digest,

@@ -8,18 +8,24 @@ use super::failure::Failure;
 use super::local::Local;
 use super::message::{Call, Lost, Reply, Task};
 use super::nexuses::NexusTable;
+use super::owed::Owed;
 use super::shared::Shared;
+use super::takeovers::Takeovers;
 use super::volume::Volume;
-use crate::base::limits::NEXUSES_MAX;
 use crate::base::rcu;
 use crate::reservation::{Attention, Nexus, NexusIndex, Outcome, Snapshot, State};
 use crate::scsi::LogicalUnit;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use futures_channel::oneshot;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a session is looked for that has been admitted and not reached its reactor.
+const SEAT_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// One volume's home, on its reactor.
 pub(crate) struct Home {
@@ -37,8 +43,19 @@ pub(crate) struct Inner {
     pub(crate) state: State,
     pub(crate) nexuses: NexusTable,
     pub(crate) seats: Vec<Seat>,
-    /// Unit attentions for nexuses that have no session.
-    owed: BTreeMap<Nexus, Vec<UnitAttention>>,
+    /// Unit attentions for registrants that have no session.
+    owed: Owed,
+    pub(crate) takeovers: Takeovers,
+}
+
+/// A unit attention on its way.
+struct Notice {
+    registrant: Nexus,
+    what: UnitAttention,
+    /// The sessions that have not heard it, by TSIH.
+    due: Vec<u16>,
+    /// Some session has.
+    is_told: bool,
 }
 
 /// A session of the volume.
@@ -46,7 +63,10 @@ pub(crate) struct Inner {
 pub(crate) struct Seat {
     pub(crate) tsih: u16,
     pub(crate) nexus: Nexus,
+    /// Of its registrant.
     pub(crate) index: NexusIndex,
+    /// Where its initiator is.
+    pub(crate) address: IpAddr,
     pub(crate) reactor: usize,
     /// PREVENT ALLOW MEDIUM REMOVAL.
     pub(crate) prevents_removal: bool,
@@ -59,7 +79,8 @@ impl Home {
             state,
             nexuses: NexusTable::default(),
             seats: Vec::new(),
-            owed: BTreeMap::new(),
+            owed: Owed::default(),
+            takeovers: Takeovers::default(),
         };
         let home = Rc::new(Self {
             volume,
@@ -111,7 +132,7 @@ impl Home {
     /// published, then the fence, then the aborts and unit attentions. When this returns `Ok` no
     /// write of a nexus that lost its right can take effect any more. On `Err` nothing has changed.
     pub(crate) async fn enact(
-        &self,
+        self: &Rc<Self>,
         outcome: Outcome,
         sender: Option<NexusIndex>,
         spare: Option<Task>,
@@ -260,36 +281,43 @@ impl Home {
         }
     }
 
-    /// Queues unit attentions: with the session of the nexus, or until it has one again.
-    async fn attend(&self, attentions: Vec<(Nexus, Attention)>, local: &Local) {
-        let quiet = self
-            .volume
-            .unit
-            .load(&rcu::pin())
-            .modes
-            .current
-            .no_attention_on_release;
-        let told = |attention: &Attention| !quiet || *attention != Attention::ReservationsReleased;
-        let attentions: Vec<_> = attentions
-            .into_iter()
-            .filter(|(_, what)| told(what))
-            .collect();
-        if attentions.is_empty() {
+    /// Queues unit attentions: with every session of each registrant, or until it has one again.
+    async fn attend(self: &Rc<Self>, attentions: Vec<(Nexus, Attention)>, local: &Local) {
+        let mut notices: Vec<Notice> = {
+            let inner = self.inner.borrow();
+            let notice = |(registrant, what): (Nexus, Attention)| Notice {
+                due: inner.sessions_of(&registrant),
+                registrant,
+                what: what.into(),
+                is_told: false,
+            };
+            attentions.into_iter().map(notice).collect()
+        };
+        self.deliver(&mut notices, local).await;
+        if notices.is_empty() {
             return;
         }
-        let listed: Vec<(Option<NexusIndex>, Nexus, UnitAttention)> = {
-            let inner = self.inner.borrow();
-            attentions
-                .into_iter()
-                .map(|(nexus, attention)| (inner.nexuses.index_of(&nexus), nexus, attention.into()))
-                .collect()
-        };
-        let sessions: Arc<Vec<_>> = Arc::new(
-            listed
-                .iter()
-                .filter_map(|(index, _, what)| Some(((*index)?, *what)))
-                .collect(),
-        );
+        // These have been admitted, and are on their way to their reactor or to their end.
+        let (home, waiting) = (Rc::clone(self), local.clone());
+        local.spawn(async move {
+            while !notices.is_empty() {
+                waiting.sleep(SEAT_CHECK_INTERVAL).await;
+                home.deliver(&mut notices, &waiting).await;
+            }
+        });
+    }
+
+    /// Tells the sessions that are at their reactors, and owes what no session is left to hear. What
+    /// stays in `notices` has to be tried again.
+    async fn deliver(&self, notices: &mut Vec<Notice>, local: &Local) {
+        self.settle(notices);
+        let sessions = notices
+            .iter()
+            .flat_map(|notice| notice.due.iter().map(|tsih| (*tsih, notice.what)));
+        let sessions: Arc<Vec<(u16, UnitAttention)>> = Arc::new(sessions.collect());
+        if sessions.is_empty() {
+            return;
+        }
         let volume = self.volume.index;
         let call = || Call::Attend {
             volume,
@@ -297,16 +325,44 @@ impl Home {
         };
         let mut delivered = Vec::new();
         for reply in local.call_all(call, None).await.unwrap_or_default() {
-            if let Reply::Delivered(indices) = reply {
-                delivered.extend(indices);
+            if let Reply::Delivered(sessions) = reply {
+                delivered.extend(sessions);
             }
         }
+        for notice in notices.iter_mut() {
+            let due = notice.due.len();
+            notice.due.retain(|tsih| !delivered.contains(tsih));
+            notice.is_told |= notice.due.len() < due;
+        }
+        self.settle(notices);
+    }
+
+    /// Strikes sessions that have ended, and notices that are done with. One that nobody has heard
+    /// goes to the sessions that the registrant has by now, or is owed.
+    fn settle(&self, notices: &mut Vec<Notice>) {
         let mut inner = self.inner.borrow_mut();
-        for (index, nexus, what) in listed {
-            if index.is_none_or(|index| !delivered.contains(&index)) {
-                inner.owe(nexus, what);
+        notices.retain_mut(|notice| {
+            let present = inner.sessions_of(&notice.registrant);
+            notice.due.retain(|tsih| present.contains(tsih));
+            if notice.due.is_empty() && !notice.is_told {
+                if present.is_empty() {
+                    inner.owe(notice.registrant.clone(), notice.what);
+                }
+                notice.due = present;
             }
-        }
+            !notice.due.is_empty()
+        });
+    }
+
+    /// NUAR of the control mode page.
+    pub(crate) fn releases_quietly(&self) -> bool {
+        let guard = rcu::pin();
+        self.volume
+            .unit
+            .load(&guard)
+            .modes
+            .current
+            .no_attention_on_release
     }
 
     /// TAS of the control mode page.
@@ -327,28 +383,40 @@ impl Inner {
         self.seats.iter().any(|seat| seat.prevents_removal)
     }
 
-    /// What a nexus has to be told at its next login.
-    pub(crate) fn take_owed(&mut self, nexus: &Nexus) -> Vec<UnitAttention> {
-        self.owed.remove(nexus).unwrap_or_default()
+    /// What a registrant has to be told at its next login.
+    pub(crate) fn take_owed(&mut self, registrant: &Nexus) -> AttentionQueue {
+        self.owed.take(registrant)
     }
 
-    /// Keeps for the nexus what its session was not told any more.
-    pub(crate) fn owe_all(&mut self, nexus: &Nexus, mut attentions: AttentionQueue) {
+    /// How many registrants are owed unit attentions.
+    pub(crate) fn owed_count(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Keeps for the registrant what its session was not told any more.
+    pub(crate) fn owe_all(&mut self, registrant: &Nexus, mut attentions: AttentionQueue) {
         while let Some(attention) = attentions.first() {
             attentions.withdraw(attention);
             if attention.is_about_reservations() {
-                self.owe(nexus.clone(), attention);
+                self.owe(registrant.clone(), attention);
             }
         }
     }
 
-    fn owe(&mut self, nexus: Nexus, attention: UnitAttention) {
-        if self.owed.len() < NEXUSES_MAX as usize || self.owed.contains_key(&nexus) {
-            let list = self.owed.entry(nexus).or_default();
-            if !list.contains(&attention) {
-                list.push(attention);
-            }
-        }
+    fn owe(&mut self, registrant: Nexus, attention: UnitAttention) {
+        let state = &self.state;
+        self.owed.add(registrant, attention, |nexus| {
+            state.registration(nexus).is_some()
+        });
+    }
+
+    /// The sessions of a registrant, by TSIH.
+    fn sessions_of(&self, registrant: &Nexus) -> Vec<u16> {
+        let Some(index) = self.nexuses.index_of(registrant) else {
+            return Vec::new();
+        };
+        let seats = self.seats.iter().filter(|seat| seat.index == index);
+        seats.map(|seat| seat.tsih).collect()
     }
 }
 

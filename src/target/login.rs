@@ -6,9 +6,11 @@ use super::directory::Redirect;
 use super::home::{Home, Seat};
 use super::local::Local;
 use super::message::{Announce, Call, SessionNexus};
+use super::scope;
 use super::session::Session;
 use super::shared::{ConnectionPlacement, Shared};
 use super::volume::Access;
+use crate::base::clock::Instant;
 use crate::base::limits;
 use crate::base::rcu;
 use crate::base::slots::SlotKey;
@@ -17,7 +19,7 @@ use crate::iscsi::{
     SendTargetsRequest, SessionType,
 };
 use crate::reservation::{InitiatorPort, Nexus};
-use crate::scsi::attention::{AttentionQueue, UnitAttention};
+use crate::scsi::attention::UnitAttention;
 use crate::scsi::data_buffer::NexusBuffers;
 use crate::volume::{Denied, IscsiName};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -320,9 +322,10 @@ impl Core {
         };
         let port = InitiatorPort::new(&summary.identity.initiator_name, summary.identity.isid);
         let nexus = Nexus::new(port, conn.portal_tag);
+        let address = conn.peer.ip();
         let (home, local, shared) = (Rc::clone(home), self.local.clone(), self.shared.clone());
         self.local.spawn(async move {
-            let admitted = admission(&home, &nexus, &summary, &local, &shared).await;
+            let admitted = admission(&home, &nexus, address, &summary, &local, &shared).await;
             local.run_on_core(move |core, turn| match admitted {
                 Ok((session, reactor)) => core.place(key, session, reactor, turn),
                 Err((status, why)) => core.refuse(key, status, why, turn),
@@ -367,12 +370,12 @@ impl Core {
             peer = %conn.peer,
             initiator = session.nexus.nexus.initiator.name(),
             volume = %session.volume.name,
-            tsih = session.tsih,
+            tsih = session.nexus.tsih,
             reactor = self.id,
             "session begins"
         );
         conn.phase = Phase::Full;
-        conn.iscsi.admit(session.tsih);
+        conn.iscsi.admit(session.nexus.tsih);
         conn.session = Some(session);
         self.mark_dirty(key);
         self.pump(key, turn);
@@ -429,6 +432,7 @@ impl Core {
 async fn admission(
     home: &Rc<Home>,
     nexus: &Nexus,
+    address: IpAddr,
     summary: &LoginSummary,
     local: &Local,
     shared: &Shared,
@@ -470,6 +474,7 @@ async fn admission(
         if !std::mem::replace(&mut reinstated, true) {
             let initiator = nexus.initiator.name();
             tracing::info!(initiator, tsih = old.tsih, "session reinstatement");
+            home.note_takeover(initiator, old.address, address, local.now());
         }
         let call = Call::EndSession {
             volume: volume.index,
@@ -502,7 +507,8 @@ async fn admission(
         let why = "the volume has as many sessions as it takes";
         return Err((LoginStatus::OutOfResources, why));
     }
-    let Some(index) = inner.nexuses.enter(nexus) else {
+    let registrant = scope::registrant(volume.reservation_scope, nexus);
+    let Some(index) = inner.nexuses.enter(&registrant) else {
         let why = "the volume knows as many nexuses as it can remember";
         return Err((LoginStatus::OutOfResources, why));
     };
@@ -522,25 +528,23 @@ async fn admission(
         tsih,
         nexus: nexus.clone(),
         index,
+        address,
         reactor,
         prevents_removal: false,
     });
-    let mut attentions = AttentionQueue::default();
+    let mut attentions = inner.take_owed(&registrant);
     attentions.raise(if reinstated {
         UnitAttention::NexusLoss
     } else {
         UnitAttention::PowerOn
     });
-    for attention in inner.take_owed(nexus) {
-        attentions.raise(attention);
-    }
     let session = Box::new(Session {
         volume: Arc::clone(volume),
         nexus: SessionNexus {
             nexus: nexus.clone(),
             index,
+            tsih,
         },
-        tsih,
         attentions,
         buffers: NexusBuffers::default(),
         header_digest: summary.parameters.header_digest,
@@ -549,6 +553,30 @@ async fn admission(
         counters: super::session::Counters::default(),
     });
     Ok((session, reactor))
+}
+
+impl Home {
+    /// A login ends a session: reports it where that session came from another address.
+    fn note_takeover(&self, initiator: &str, from: IpAddr, to: IpAddr, now: Instant) {
+        let mut inner = self.inner.borrow_mut();
+        let Some(takeover) = inner.takeovers.note(initiator, from, to, now) else {
+            return;
+        };
+        let (volume, count) = (&self.volume.name, takeover.count);
+        if takeover.is_mutual {
+            tracing::warn!(
+                initiator, %volume, one = %from, other = %to, count,
+                "two hosts share one initiator name and throw each other out; reservations can't tell \
+                 them apart: give each host a name of its own"
+            );
+        } else {
+            tracing::warn!(
+                initiator, %volume, %from, %to, count,
+                "a login from another address took a session over: a failover, or two hosts that \
+                 share one initiator name"
+            );
+        }
+    }
 }
 
 impl Access {

@@ -135,16 +135,16 @@ pub(crate) enum Call {
         spare: Option<Task>,
         attention: Option<UnitAttention>,
     },
-    /// Queue unit attentions for sessions here; answers which were delivered.
+    /// Queue unit attentions for sessions here, by TSIH; answers which sessions were found.
     Attend {
         volume: VolumeIndex,
-        attentions: Arc<Vec<(NexusIndex, UnitAttention)>>,
+        attentions: Arc<Vec<(u16, UnitAttention)>>,
     },
-    /// Queue a unit attention for every session of the volume here but one.
+    /// Queue a unit attention for every session of the volume here but one, by TSIH.
     AttendAll {
         volume: VolumeIndex,
         attention: UnitAttention,
-        but: Option<NexusIndex>,
+        but: Option<u16>,
     },
     /// Abort every task of the volume here but the asking one; answer when they are quiet.
     AbortUnit {
@@ -179,6 +179,7 @@ pub(crate) enum Call {
     /// At the volume's home: the body of PERSISTENT RESERVE IN.
     ReserveIn {
         volume: VolumeIndex,
+        nexus: NexusIndex,
         service_action: u8,
     },
     /// At the volume's home: RESERVE (6/10), or RELEASE.
@@ -198,20 +199,20 @@ pub(crate) enum Call {
     /// At the volume's home: new mode pages.
     ModeSelect {
         volume: VolumeIndex,
-        nexus: NexusIndex,
+        sender: Asking,
         pages: Box<ModePages>,
         save: bool,
     },
     /// At the volume's home: PREVENT ALLOW MEDIUM REMOVAL.
     PreventRemoval {
         volume: VolumeIndex,
-        nexus: NexusIndex,
+        tsih: u16,
         prevent: bool,
     },
     /// At the volume's home: START STOP UNIT that loads or ejects.
     MoveMedium {
         volume: VolumeIndex,
-        nexus: NexusIndex,
+        tsih: u16,
         load: bool,
     },
     /// At the volume's home: FORMAT UNIT or SANITIZE begins.
@@ -235,7 +236,7 @@ pub(crate) enum Call {
     Reset {
         volume: VolumeIndex,
         spare: Option<Task>,
-        but: Option<NexusIndex>,
+        but: Option<u16>,
         target: bool,
     },
     /// At the volume's home: a session is gone and quiet.
@@ -266,7 +267,7 @@ pub(crate) enum UnitChange {
     /// SET TARGET PORT GROUPS.
     Ports {
         changes: Vec<PortGroupChange>,
-        by: NexusIndex,
+        by: Asking,
     },
     /// Another set of portals.
     PortSet(Ports),
@@ -283,13 +284,33 @@ pub(crate) enum Reply {
     Done,
     Bytes(Vec<u8>),
     Index(NexusIndex),
-    Delivered(Vec<NexusIndex>),
+    Delivered(Vec<u16>),
     Failed(Failure),
 }
 
-/// The nexus of a session, with its index at the volume.
+/// The nexus of a session, and how its volume's home calls it.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionNexus {
     pub(crate) nexus: Nexus,
+    /// Where its rights stand: those of its registrant, which is the nexus itself or its client.
     pub(crate) index: NexusIndex,
+    /// Which of the registrant's sessions this is.
+    pub(crate) tsih: u16,
+}
+
+impl SessionNexus {
+    /// What a command of this session tells the home.
+    pub(crate) const fn asking(&self) -> Asking {
+        Asking {
+            index: self.index,
+            tsih: self.tsih,
+        }
+    }
+}
+
+/// Whose rights a session has, and which session it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking {
+    pub(crate) index: NexusIndex,
+    pub(crate) tsih: u16,
 }

@@ -24,6 +24,11 @@ pub(crate) struct NexusTable {
 }
 
 impl NexusTable {
+    /// How many nexuses have an index.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
     /// The index of a nexus that is logged in or registered.
     pub(crate) fn index_of(&self, nexus: &Nexus) -> Option<NexusIndex> {
         self.by_name.get(nexus).map(|&index| NexusIndex(index))

@@ -123,9 +123,9 @@ impl Procedure {
                 service_action,
                 allocation_length,
             } => {
-                let volume = self.volume.index;
                 let call = Call::ReserveIn {
-                    volume,
+                    volume: self.volume.index,
+                    nexus: self.nexus.index,
                     service_action,
                 };
                 let Reply::Bytes(body) = self.call_home(call).await? else {
@@ -152,10 +152,10 @@ impl Procedure {
             Plan::LegacyReserve => self.reserve_legacy(false).await,
             Plan::LegacyRelease => self.reserve_legacy(true).await,
             Plan::ModeSelect { pages, save } => {
-                let (volume, nexus) = (self.volume.index, self.nexus.index);
+                let (volume, sender) = (self.volume.index, self.nexus.asking());
                 self.change(Call::ModeSelect {
                     volume,
-                    nexus,
+                    sender,
                     pages,
                     save,
                 })
@@ -164,7 +164,7 @@ impl Procedure {
             Plan::SetPortGroups(changes) => {
                 let change = UnitChange::Ports {
                     changes,
-                    by: self.nexus.index,
+                    by: self.nexus.asking(),
                 };
                 self.change(Call::Change {
                     volume: self.volume.index,
@@ -174,10 +174,10 @@ impl Procedure {
             }
             Plan::MoveMedium { load } => self.move_medium(load).await,
             Plan::PreventRemoval { prevent } => {
-                let (volume, nexus) = (self.volume.index, self.nexus.index);
+                let (volume, tsih) = (self.volume.index, self.nexus.tsih);
                 self.change(Call::PreventRemoval {
                     volume,
-                    nexus,
+                    tsih,
                     prevent,
                 })
                 .await
@@ -244,6 +244,7 @@ impl Procedure {
         let nexus = SessionNexus {
             nexus: self.nexus.nexus.clone(),
             index: hold.index(),
+            tsih: self.nexus.tsih,
         };
         Ok(Self {
             local: self.local.clone(),

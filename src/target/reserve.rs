@@ -4,13 +4,14 @@ use super::failure::Failure;
 use super::home::Home;
 use super::local::Local;
 use super::message::{Reply, Task};
+use super::scope;
 use super::shared::Shared;
 use crate::reservation::{self, Command, Context, InitiatorPort, Nexus, NexusIndex};
 use crate::scsi::attention::UnitAttention;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Who sent a reservation command: the nexus, and the task to spare when its nexus is aborted.
+/// Who sent a reservation command: its registrant, and the task to spare when its nexus is aborted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sender {
     pub(crate) nexus: NexusIndex,
@@ -25,8 +26,9 @@ pub(crate) async fn reserve_out(
     local: Local,
     shared: Arc<Shared>,
 ) -> Result<(), Failure> {
+    let is_release = matches!(command, Command::Release { .. });
     let _serial = home.serialise(Some(sender.nexus)).await?;
-    let outcome = {
+    let mut outcome = {
         let inner = home.inner.borrow();
         let nexus = inner
             .nexuses
@@ -36,6 +38,10 @@ pub(crate) async fn reserve_out(
         if inner.state.is_blocked(&nexus) {
             return Err(Failure::RESERVATION_CONFLICT);
         }
+        let scope = home.volume.reservation_scope;
+        let ports = shared.port_identifiers();
+        let command = scope::command(scope, command, &ports);
+        let ports = scope::target_ports(scope, ports);
         let known = |name: &str| -> Vec<InitiatorPort> {
             let mut ports: Vec<_> = inner
                 .nexuses
@@ -47,7 +53,6 @@ pub(crate) async fn reserve_out(
             ports.dedup();
             ports
         };
-        let ports = shared.port_identifiers();
         let registrations_max = home.volume.registrations_max;
         let context = Context {
             ports: &ports,
@@ -56,6 +61,11 @@ pub(crate) async fn reserve_out(
         };
         reservation::apply(&inner.state, &nexus, &command, &context)?
     };
+    // NUAR speaks of the service action RELEASE alone (SPC-4 section 5.13.11.2.2): who unregisters the
+    // holder, or preempts with another type, is told on all the same.
+    if is_release && home.releases_quietly() {
+        outcome.attentions.clear();
+    }
     home.enact(
         outcome,
         Some(sender.nexus),
@@ -67,9 +77,14 @@ pub(crate) async fn reserve_out(
 }
 
 /// The body of PERSISTENT RESERVE IN. It waits for a change that is under way: nobody is to see a
-/// node preempted whose last write may still be on its way to the medium.
-pub(crate) async fn reserve_in(home: Rc<Home>, service_action: u8) -> Result<Vec<u8>, Failure> {
-    let _serial = home.serialise(None).await?;
+/// node preempted whose last write may still be on its way to the medium. The change may be one that
+/// aborts this very command: then it is turned away, or the two would wait for each other.
+pub(crate) async fn reserve_in(
+    home: Rc<Home>,
+    nexus: NexusIndex,
+    service_action: u8,
+) -> Result<Vec<u8>, Failure> {
+    let _serial = home.serialise(Some(nexus)).await?;
     let inner = home.inner.borrow();
     Ok(reservation::report::body(service_action, &inner.state)?)
 }

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::local::AbortSelect;
 use super::message::{Announce, Call, Message, Reply, UnitChange};
 use super::reserve::{self, reply_of};
+use super::scope;
 use super::shard::Shard;
 use super::volume::VolumeIndex;
 use crate::backend::ChannelId;
@@ -65,7 +66,7 @@ impl Core {
                 for (_, conn) in self.connections.iter_mut() {
                     if let Some(session) = conn.session.as_mut()
                         && session.volume.index == volume
-                        && Some(session.nexus.index) != but
+                        && Some(session.nexus.tsih) != but
                     {
                         session.attentions.raise(attention);
                     }
@@ -107,9 +108,13 @@ impl Core {
                 let work = reserve::reserve_out(home, sender, *command, local, shared);
                 self.answer_later(asker, async { reply_of(work.await) });
             }
-            Call::ReserveIn { service_action, .. } => {
+            Call::ReserveIn {
+                nexus,
+                service_action,
+                ..
+            } => {
                 self.answer_later(asker, async move {
-                    match reserve::reserve_in(home, service_action).await {
+                    match reserve::reserve_in(home, nexus, service_action).await {
                         Ok(body) => Reply::Bytes(body),
                         Err(failure) => Reply::Failed(failure),
                     }
@@ -121,12 +126,12 @@ impl Core {
             }
             Call::ModeSelect {
                 volume,
-                nexus,
+                sender,
                 pages,
                 save,
             } => {
                 self.answer_later(asker, async move {
-                    let _serial = match home.serialise(Some(nexus)).await {
+                    let _serial = match home.serialise(Some(sender.index)).await {
                         Ok(serial) => serial,
                         Err(failure) => return Reply::Failed(failure),
                     };
@@ -144,20 +149,16 @@ impl Core {
                     let call = || Call::AttendAll {
                         volume,
                         attention,
-                        but: Some(nexus),
+                        but: Some(sender.tsih),
                     };
                     reply_of(local.call_all(call, None).await.map(drop))
                 });
             }
-            Call::PreventRemoval { nexus, prevent, .. } => {
-                home.prevent_removal(|seat| seat.index == nexus, prevent);
+            Call::PreventRemoval { tsih, prevent, .. } => {
+                home.prevent_removal(|seat| seat.tsih == tsih, prevent);
                 turn.reply(asker.0, asker.1, Reply::Done);
             }
-            Call::MoveMedium {
-                volume,
-                nexus,
-                load,
-            } => match home.move_medium(load) {
+            Call::MoveMedium { volume, tsih, load } => match home.move_medium(load) {
                 Err(failure) => turn.reply(asker.0, asker.1, Reply::Failed(failure)),
                 Ok(false) => turn.reply(asker.0, asker.1, Reply::Done),
                 // It may be another medium than the one that was there.
@@ -166,7 +167,7 @@ impl Core {
                     let call = || Call::AttendAll {
                         volume,
                         attention,
-                        but: Some(nexus),
+                        but: Some(tsih),
                     };
                     reply_of(local.call_all(call, None).await.map(drop))
                 }),
@@ -221,10 +222,11 @@ impl Core {
                 });
             }
             Call::Hold { nexus, .. } => {
+                let registrant = scope::registrant(home.volume.reservation_scope, &nexus);
                 let mut inner = home.inner.borrow_mut();
-                let known = inner.nexuses.index_of(&nexus).is_some();
+                let known = inner.nexuses.index_of(&registrant).is_some();
                 let index = if known {
-                    inner.nexuses.enter(&nexus)
+                    inner.nexuses.enter(&registrant)
                 } else {
                     None
                 };
@@ -248,8 +250,8 @@ impl Core {
                 let lost = {
                     let mut inner = home.inner.borrow_mut();
                     let lost = inner.nexuses.nexus(nexus).cloned();
-                    if let Some(nexus) = &lost {
-                        inner.owe_all(nexus, untold);
+                    if let Some(registrant) = &lost {
+                        inner.owe_all(registrant, untold);
                     }
                     inner.nexuses.leave(nexus);
                     let seated = inner.seats.iter().any(|seat| seat.index == nexus);
@@ -333,20 +335,17 @@ impl Core {
         }
     }
 
-    fn attend(
-        &mut self,
-        volume: VolumeIndex,
-        attentions: &[(NexusIndex, UnitAttention)],
-    ) -> Vec<NexusIndex> {
+    fn attend(&mut self, volume: VolumeIndex, attentions: &[(u16, UnitAttention)]) -> Vec<u16> {
         let mut delivered = Vec::new();
-        for (key, index) in self.sessions_of(volume) {
-            for (_, attention) in attentions.iter().filter(|(nexus, _)| *nexus == index) {
-                let conn = self.connections.get_mut(key);
-                let session = conn.filter(|conn| conn.phase == Phase::Full);
-                if let Some(session) = session.and_then(|conn| conn.session.as_mut()) {
-                    session.attentions.raise(*attention);
-                    delivered.push(index);
-                }
+        for (_, conn) in self.connections.iter_mut() {
+            let session = conn.session.as_mut().filter(|_| conn.phase == Phase::Full);
+            let Some(session) = session.filter(|session| session.volume.index == volume) else {
+                continue;
+            };
+            let tsih = session.nexus.tsih;
+            for (_, attention) in attentions.iter().filter(|(whose, _)| *whose == tsih) {
+                session.attentions.raise(*attention);
+                delivered.push(tsih);
             }
         }
         delivered
@@ -367,7 +366,8 @@ impl Core {
             let Some(session) = conn.session.as_ref() else {
                 continue;
             };
-            if session.volume.index == volume && tsih.is_none_or(|tsih| session.tsih == tsih) {
+            if session.volume.index == volume && tsih.is_none_or(|tsih| session.nexus.tsih == tsih)
+            {
                 if announce == Announce::Dropped && conn.phase == Phase::Full {
                     conn.iscsi.send_async(AsyncEvent::DropSession {
                         time2wait: 0,
@@ -439,15 +439,15 @@ impl UnitChange {
     /// The nexus that asks for it.
     fn by(&self) -> Option<NexusIndex> {
         match self {
-            Self::Ports { by, .. } => Some(*by),
+            Self::Ports { by, .. } => Some(by.index),
             Self::Medium(_) | Self::PortSet(_) | Self::Blocks(_) => None,
         }
     }
 
     /// What the sessions are told, and who is not.
-    fn attention(&self) -> Option<(UnitAttention, Option<NexusIndex>)> {
+    fn attention(&self) -> Option<(UnitAttention, Option<u16>)> {
         match self {
-            Self::Ports { by, .. } => Some((UnitAttention::AccessStateChanged, Some(*by))),
+            Self::Ports { by, .. } => Some((UnitAttention::AccessStateChanged, Some(by.tsih))),
             Self::Medium(_) | Self::PortSet(_) => None,
             Self::Blocks(_) => Some((UnitAttention::CapacityChanged, None)),
         }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 pub(crate) struct Session {
     pub(crate) volume: Arc<Volume>,
     pub(crate) nexus: SessionNexus,
-    pub(crate) tsih: u16,
     pub(crate) attentions: AttentionQueue,
     /// WRITE BUFFER, for READ BUFFER by the same nexus.
     pub(crate) buffers: NexusBuffers,
@@ -27,7 +26,7 @@ impl Session {
         Call::Leave {
             volume: self.volume.index,
             nexus: self.nexus.index,
-            tsih: self.tsih,
+            tsih: self.nexus.tsih,
             untold: self.attentions,
         }
     }

@@ -42,8 +42,7 @@ impl Core {
             local: self.local.clone(),
             volume: session.volume.index,
             home: session.volume.home,
-            nexus: session.nexus.index,
-            tsih: session.tsih,
+            tsih: session.nexus.tsih,
             connection: key,
             task: request.task,
         };
@@ -157,7 +156,6 @@ struct Scope {
     local: Local,
     volume: super::volume::VolumeIndex,
     home: usize,
-    nexus: crate::reservation::NexusIndex,
     tsih: u16,
     connection: SlotKey,
     task: TaskId,
@@ -193,7 +191,7 @@ impl Scope {
         let call = Call::Reset {
             volume: self.volume,
             spare: Some((self.local.reactor(), self.connection, self.task)),
-            but: target.then_some(self.nexus),
+            but: target.then_some(self.tsih),
             target,
         };
         self.local.call(self.home, call, None).await.is_ok()

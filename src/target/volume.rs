@@ -5,7 +5,7 @@ use crate::backend::Store;
 use crate::base::rcu::RcuCell;
 use crate::iscsi::AuthPolicy;
 use crate::scsi::LogicalUnit;
-use crate::volume::{AccessRules, IscsiName, VolumeId};
+use crate::volume::{AccessRules, IscsiName, ReservationScope, VolumeId};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,6 +31,7 @@ pub(crate) struct Volume {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) sessions_max: u32,
     pub(crate) registrations_max: u32,
+    pub(crate) reservation_scope: ReservationScope,
     pub(crate) access: Access,
     /// Tokens that stand for data of this volume (POPULATE TOKEN); each can be revoked by a write.
     pub(crate) tokens: RcuCell<Vec<Arc<super::tokens::Rod>>>,

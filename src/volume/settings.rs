@@ -63,6 +63,35 @@ impl From<BlockSize> for u32 {
     }
 }
 
+/// Whose a reservation registration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReservationScope {
+    /// Each I_T nexus registers for itself (SPC-4 section 5.13).
+    #[default]
+    Nexus,
+    /// All sessions of one initiator name share one registration, through every target port. It goes
+    /// beyond SPC-4: a client whose sessions come back under other ISIDs is still registered.
+    Client,
+}
+
+impl ReservationScope {
+    /// The word for it in configuration and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nexus => "nexus",
+            Self::Client => "client",
+        }
+    }
+}
+
+impl fmt::Display for ReservationScope {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(self.name())
+    }
+}
+
 /// Why settings are not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
@@ -150,6 +179,9 @@ pub struct VolumeSettings {
     pub removable: bool,
     /// The most sessions at one time; `None`: as many as others have.
     pub sessions_max: Option<u32>,
+    /// Whose a registration is. Fixed when the volume is made: another scope would make other
+    /// registrants of those that have registered.
+    pub reservation_scope: ReservationScope,
 }
 
 /// What holds for all volumes, as far as none has a setting of its own.
@@ -161,6 +193,8 @@ pub struct CommonSettings {
     pub vendor: InquiryText<8>,
     /// PRODUCT IDENTIFICATION.
     pub product: InquiryText<16>,
+    /// Whose registrations are, in volumes yet to be made.
+    pub reservation_scope: ReservationScope,
 }
 
 impl Default for CommonSettings {
@@ -169,6 +203,7 @@ impl Default for CommonSettings {
             sessions_max: VOLUME_SESSIONS_DEFAULT,
             vendor: InquiryText("HOLDFAST".to_owned()),
             product: InquiryText("VOLUME".to_owned()),
+            reservation_scope: ReservationScope::default(),
         }
     }
 }
@@ -285,6 +320,7 @@ mod tests {
         let settings: VolumeSettings = serde_json::from_str("{\"block_size\": 4096}").unwrap();
         assert_eq!(settings.block_size, BlockSize::Bytes4096);
         assert_eq!(settings.sessions_max, None);
+        assert_eq!(settings.reservation_scope, ReservationScope::Nexus);
         assert!(serde_json::from_str::<VolumeSettings>("{\"blocksize\": 4096}").is_err());
         assert!(serde_json::from_str::<VolumeSettings>("{\"block_size\": 1024}").is_err());
     }

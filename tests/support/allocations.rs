@@ -1,6 +1,7 @@
-//! An allocator that counts what reactors allocate while it is asked to, and remembers where.
+//! An allocator that counts what threads of one kind allocate while it is asked to, and remembers
+//! where: reactors, or threads of the load generator.
 //!
-//! A thread is a reactor if its name says so. It is asked once, at the first allocation that is
+//! What a thread is, its name says. It is asked once, at the first allocation that is
 //! watched: by then every thread has its name.
 #![allow(
     unsafe_code,
@@ -14,7 +15,7 @@ use std::cell::Cell;
 #[allow(clippy::disallowed_types, reason = "only a test that fails takes it")]
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 /// Places remembered of one watch: enough to see what is to be mended.
 const PLACES_MAX: usize = 16;
@@ -24,7 +25,7 @@ const FRAMES_MAX: usize = 6;
 /// To be made the `#[global_allocator]` of a test.
 pub struct CountingAllocator;
 
-/// What reactors allocated during one watch.
+/// What threads of one kind allocated during one watch.
 #[derive(Debug)]
 pub struct Tally {
     /// How often they did.
@@ -34,6 +35,8 @@ pub struct Tally {
 }
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
+/// The kind that is watched, a [`Thread`].
+static WATCHED: AtomicU8 = AtomicU8::new(0);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 #[allow(clippy::disallowed_types, reason = "only a test that fails takes it")]
 static PLACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
@@ -41,11 +44,13 @@ static PLACES: Mutex<Vec<Backtrace>> = Mutex::new(Vec::new());
 /// What is known of a thread. Constant at the start and without a destructor, so that looking at it
 /// allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 enum Thread {
     Unknown,
     Reactor,
+    Load,
     Other,
-    /// A reactor that is taking down where it is: what that allocates does not count.
+    /// A thread that is taking down where it is: what that allocates does not count.
     Reporting,
 }
 
@@ -54,7 +59,19 @@ thread_local! {
 }
 
 /// Counts what reactors allocate while `work` runs on this thread. One watch at a time.
+#[allow(dead_code, reason = "each test file watches its own kind")]
 pub fn watch_reactors(work: impl FnOnce()) -> Tally {
+    watch(Thread::Reactor, work)
+}
+
+/// Counts what threads of the load generator allocate while `work` runs on this thread.
+#[allow(dead_code, reason = "each test file watches its own kind")]
+pub fn watch_load(work: impl FnOnce()) -> Tally {
+    watch(Thread::Load, work)
+}
+
+fn watch(kind: Thread, work: impl FnOnce()) -> Tally {
+    WATCHED.store(kind as u8, Ordering::SeqCst);
     let places = || PLACES.lock().unwrap_or_else(PoisonError::into_inner);
     places().clear();
     ALLOCATIONS.store(0, Ordering::SeqCst);
@@ -99,7 +116,7 @@ fn count() {
         known => known,
     };
     THREAD.set(thread);
-    if thread == Thread::Reactor {
+    if thread as u8 == WATCHED.load(Ordering::Relaxed) {
         let before = ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         if before < PLACES_MAX {
             THREAD.set(Thread::Reporting);
@@ -108,7 +125,7 @@ fn count() {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(place);
-            THREAD.set(Thread::Reactor);
+            THREAD.set(thread);
         }
     }
 }
@@ -120,6 +137,8 @@ fn this_thread() -> Thread {
     let asked = unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
     if asked == 0 && name.starts_with(b"reactor-") {
         Thread::Reactor
+    } else if asked == 0 && name.starts_with(b"load-") {
+        Thread::Load
     } else {
         Thread::Other
     }

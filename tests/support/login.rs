@@ -1,8 +1,10 @@
 //! The login phase (RFC 7143 section 6) from the initiator's side.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::chap::{self, Chap};
 use super::initiator::{Initiator, Negotiated, Sequence};
@@ -72,6 +74,8 @@ pub struct Login {
     pub offer_no_authentication: bool,
     /// MaxRecvDataSegmentLength that this side declares.
     pub receive_bytes: u32,
+    /// The address of this host that the connection comes from; `None`: any.
+    pub from: Option<Ipv4Addr>,
 }
 
 impl Login {
@@ -91,6 +95,7 @@ impl Login {
             split_bytes: None,
             offer_no_authentication: false,
             receive_bytes: 256 << 10,
+            from: None,
         }
     }
 
@@ -130,6 +135,18 @@ impl Login {
         self
     }
 
+    /// Another initiator name, given in full.
+    pub fn named(mut self, name: &str) -> Self {
+        self.initiator = Some(name.to_owned());
+        self
+    }
+
+    /// Comes from that address of this host.
+    pub fn from(mut self, address: Ipv4Addr) -> Self {
+        self.from = Some(address);
+        self
+    }
+
     pub fn portal(mut self, portal: SocketAddr) -> Self {
         self.portal = portal;
         self
@@ -150,7 +167,7 @@ impl Login {
     }
 
     pub fn try_connect(&self) -> Result<Initiator, LoginError> {
-        let stream = TcpStream::connect(self.portal)?;
+        let stream = self.open()?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
@@ -165,6 +182,16 @@ impl Login {
         offered.extend(self.operational());
         exchange.round(OPERATIONAL, Some(FULL_FEATURE), &offered)?;
         Ok(exchange.finish())
+    }
+
+    fn open(&self) -> io::Result<TcpStream> {
+        let Some(from) = self.from else {
+            return TcpStream::connect(self.portal);
+        };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect(&self.portal.into())?;
+        Ok(socket.into())
     }
 
     fn identity(&self) -> Vec<(String, String)> {

@@ -49,7 +49,7 @@ pub struct FullStatus {
     pub all_target_ports: bool,
     pub kind: u8,
     pub port: u16,
-    /// The TransportID's name, `name,i,0xisid`.
+    /// The TransportID's name: `name,i,0xisid` in format 01, the name alone in format 00.
     pub initiator: String,
 }
 
@@ -135,11 +135,13 @@ pub fn full_status(body: &[u8]) -> Vec<FullStatus> {
     while !rest.is_empty() {
         let (descriptor, others) = rest.split_at(24 + u32_at(rest, 20) as usize);
         rest = others;
-        assert_eq!(descriptor[24], 0x45, "iSCSI, format 01");
         let name = descriptor[28..]
             .split(|byte| *byte == 0)
             .next()
             .expect("a name");
+        let names_port = name.windows(5).any(|part| part == b",i,0x");
+        let format = if names_port { 0x45 } else { 0x05 };
+        assert_eq!(descriptor[24], format, "iSCSI, format 01 or 00");
         all.push(FullStatus {
             key: u64_at(descriptor, 0),
             is_holder: descriptor[12] & 1 != 0,

@@ -370,6 +370,17 @@ impl Server {
         session
     }
 
+    /// The same, with the unit attentions that it had.
+    pub fn session_with_attentions(
+        &self,
+        volume: &Volume,
+        name: &str,
+    ) -> (Initiator, Vec<(u8, u8, u8)>) {
+        let mut session = self.login(volume, name).connect();
+        let attentions = session.take_attentions();
+        (session, attentions)
+    }
+
     /// `kill -9`: nothing of the process runs after this returns.
     pub fn kill_now(&mut self) {
         self.child.kill().expect("the server is our child");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use redb::DatabaseError;
 
+use super::PortalTagError;
 use crate::volume;
 
 /// Why the catalogue can't be used, in words for whoever started the server.
@@ -60,6 +61,9 @@ pub enum CatalogueError {
         /// The SAN of the configuration.
         configured: String,
     },
+    /// A portal can't have the tag that it is to have.
+    #[error("{0}")]
+    PortalTag(#[from] PortalTagError),
     /// The model does not allow it.
     #[error("{}{}", .0, source_of(.0))]
     Refused(#[from] volume::CatalogueError),

@@ -7,6 +7,7 @@
 
 mod directory;
 mod error;
+mod portals;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,9 @@ use serde::{Deserialize, Serialize};
 
 pub use directory::DataDirectory;
 pub use error::CatalogueError;
+pub use portals::{PortalTagError, WantedPortal};
 
+use self::portals::PortalBook;
 use self::table::Table;
 use super::access::AccessBook;
 use crate::backend::BackendSpec;
@@ -264,6 +267,20 @@ impl Catalogue {
         self.table.remove_group(name.as_str())?;
         *present = Arc::new(model);
         Ok(())
+    }
+
+    /// The portal group tags of these portals, in their order; the same at every start.
+    ///
+    /// # Errors
+    /// The configuration contradicts what an earlier start gave out, or the store failed.
+    pub fn portal_tags(&self, wanted: &[WantedPortal]) -> Result<Vec<u16>, CatalogueError> {
+        let known: PortalBook = self.table.portals()?.unwrap_or_default();
+        let mut book = known.clone();
+        let tags = book.assign(wanted)?;
+        if book != known {
+            self.table.set_portals(&book)?;
+        }
+        Ok(tags)
     }
 
     /// The reservation record of a volume that was last saved, if any.

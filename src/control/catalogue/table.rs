@@ -15,6 +15,7 @@ const VERSION: &str = "1";
 const VERSION_KEY: &str = "version";
 const SAN_KEY: &str = "san";
 const FOUNDED_KEY: &str = "founded";
+const PORTALS_KEY: &str = "portals";
 
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 const GROUPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("groups");
@@ -70,6 +71,25 @@ impl Table {
 
     pub(super) fn set_founded(&self) -> Result<(), CatalogueError> {
         self.set_meta(FOUNDED_KEY, "yes")
+    }
+
+    /// What was last kept of the portals, if anything.
+    pub(super) fn portals<T: DeserializeOwned>(&self) -> Result<Option<T>, CatalogueError> {
+        let Some(row) = self.meta(PORTALS_KEY)? else {
+            return Ok(None);
+        };
+        let portals = serde_json::from_str(&row);
+        portals.map(Some).map_err(|error| {
+            self.corrupt(&format!("the row of the portals can't be read: {error}"))
+        })
+    }
+
+    pub(super) fn set_portals(&self, portals: &impl Serialize) -> Result<(), CatalogueError> {
+        let row = serde_json::to_string(portals).map_err(|error| CatalogueError::Failed {
+            path: self.path.clone(),
+            message: error.to_string(),
+        })?;
+        self.set_meta(PORTALS_KEY, &row)
     }
 
     /// The names of all groups.

@@ -22,7 +22,7 @@ use crate::base::tuning::Overrides;
 use crate::iscsi::AuthPolicy;
 use crate::target::Access;
 use crate::volume::{CommonSettings, Initiators, InquiryText, IscsiName, NamingAuthority};
-use crate::volume::{GroupName, SanName};
+use crate::volume::{GroupName, ReservationScope, SanName};
 
 /// The profile where none is named.
 pub const PROFILE_DEFAULT: &str = "efficiency";
@@ -94,6 +94,8 @@ pub struct SanConfig {
     pub vendor: InquiryText<8>,
     /// PRODUCT IDENTIFICATION of every volume.
     pub product: InquiryText<16>,
+    /// Whose reservation registrations are, in volumes made from now on; those that exist keep theirs.
+    pub reservation_scope: ReservationScope,
 }
 
 impl Default for SanConfig {
@@ -104,6 +106,7 @@ impl Default for SanConfig {
             authority: NamingAuthority::default(),
             vendor: presented.vendor,
             product: presented.product,
+            reservation_scope: presented.reservation_scope,
         }
     }
 }
@@ -125,7 +128,7 @@ pub struct PortalConfig {
     pub listen: Listen,
     /// What discovery gives out for it, where that differs, as behind NAT.
     pub advertise: Option<Advertise>,
-    /// Its portal group; portal N is in group N where left out.
+    /// Its portal group; where left out the one it had before, or one that none has had.
     #[serde(deserialize_with = "values::tag")]
     pub tag: Option<u16>,
     /// Where it sends every login but those of discovery sessions.
@@ -308,6 +311,7 @@ impl Config {
                 sessions_max: self.limits.sessions_per_volume,
                 vendor: self.san.vendor.clone(),
                 product: self.san.product.clone(),
+                reservation_scope: self.san.reservation_scope,
             },
             access: self.access_book()?,
         })

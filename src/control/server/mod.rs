@@ -96,7 +96,10 @@ impl Running {
         let catalogue = Arc::new(catalogue);
         // Everything that another server may hold is taken before anything is started.
         let socket = rpc::ControlSocket::bind(&config.control_socket())?;
-        let (portals, addresses) = portals::bind(&config.portals)?;
+        let (listeners, addresses) = portals::bind(&config.portals)?;
+        // Kept before any initiator can learn them, and only for portals that can be had.
+        let tags = catalogue.portal_tags(&portals::wanted(&config.portals))?;
+        let portals = portals::sockets(&config.portals, listeners, tags);
         let plane = launch.launch(LaunchPlan {
             cores: config
                 .cores

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::control::catalogue::WantedPortal;
 use crate::control::config::PortalConfig;
 use crate::control::plane::PortalSocket;
 use crate::target::Redirect;
@@ -50,25 +51,45 @@ fn bracketed(address: &SocketAddr) -> String {
 /// Listens on every portal; returns where, with the ports that the system chose.
 pub(super) fn bind(
     portals: &[PortalConfig],
-) -> Result<(Vec<PortalSocket>, Vec<SocketAddr>), PortalError> {
-    let mut sockets = Vec::with_capacity(portals.len());
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), PortalError> {
+    let mut listeners = Vec::with_capacity(portals.len());
     let mut addresses = Vec::with_capacity(portals.len());
-    for (tag, portal) in (1..).zip(portals) {
+    for portal in portals {
         let address = portal.listen.0;
         let failed = |source| PortalError { address, source };
         let listener = listen(address).map_err(failed)?;
         addresses.push(listener.local_addr().map_err(failed)?);
-        sockets.push(PortalSocket {
-            listener,
-            tag: portal.tag.unwrap_or(tag),
-            advertise: portal.advertise.as_ref().map(ToString::to_string),
-            redirect: portal.redirect.as_ref().map(|address| Redirect {
-                address: address.to_string(),
-                permanent: portal.redirect_permanent,
-            }),
-        });
+        listeners.push(listener);
     }
-    Ok((sockets, addresses))
+    Ok((listeners, addresses))
+}
+
+/// What the catalogue has to know of the portals to give them their tags.
+pub(super) fn wanted(portals: &[PortalConfig]) -> Vec<WantedPortal> {
+    let wanted = portals.iter().map(|portal| WantedPortal {
+        listen: portal.listen.0,
+        tag: portal.tag,
+    });
+    wanted.collect()
+}
+
+/// The portals as the data path is to open them.
+pub(super) fn sockets(
+    portals: &[PortalConfig],
+    listeners: Vec<TcpListener>,
+    tags: Vec<u16>,
+) -> Vec<PortalSocket> {
+    let bound = portals.iter().zip(listeners).zip(tags);
+    let sockets = bound.map(|((portal, listener), tag)| PortalSocket {
+        listener,
+        tag,
+        advertise: portal.advertise.as_ref().map(ToString::to_string),
+        redirect: portal.redirect.as_ref().map(|address| Redirect {
+            address: address.to_string(),
+            permanent: portal.redirect_permanent,
+        }),
+    });
+    sockets.collect()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

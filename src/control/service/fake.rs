@@ -16,7 +16,7 @@ use crate::control::plane::{
     DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, Registration, ReservationInfo,
     VolumeConfig,
 };
-use crate::target::SessionInfo;
+use crate::target::{IdentityInfo, SessionInfo};
 use crate::volume::VolumeId;
 
 #[derive(Default)]
@@ -28,6 +28,7 @@ pub(crate) struct FakePlane {
 struct State {
     volumes: BTreeMap<VolumeId, VolumeConfig>,
     sessions: Vec<SessionInfo>,
+    identities: Vec<IdentityInfo>,
     portals: Vec<PortalSocket>,
     refusal: Option<String>,
     calls: Vec<&'static str>,
@@ -51,6 +52,11 @@ impl FakePlane {
     /// Lets the next changes fail.
     pub(crate) fn refuse(&self, message: Option<&str>) {
         self.state.lock().unwrap().refusal = message.map(str::to_owned);
+    }
+
+    /// Lets a volume know somebody.
+    pub(crate) fn know(&self, identity: IdentityInfo) {
+        self.state.lock().unwrap().identities.push(identity);
     }
 
     pub(crate) fn log_in(&self, volume: VolumeId) {
@@ -115,6 +121,10 @@ impl DataPlane for FakePlane {
 
     fn sessions(&self) -> Result<Vec<SessionInfo>, PlaneError> {
         Ok(self.state.lock().unwrap().sessions.clone())
+    }
+
+    fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
+        Ok(self.state.lock().unwrap().identities.clone())
     }
 
     fn reservation(&self, _: VolumeId) -> Result<ReservationInfo, PlaneError> {

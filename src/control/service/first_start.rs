@@ -26,6 +26,7 @@ impl Service {
             read_only: false,
             removable: false,
             sessions_max: None,
+            reservation_scope: None,
             delay_us: 0,
             test_wrappers: Vec::new(),
         };

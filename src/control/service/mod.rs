@@ -133,11 +133,12 @@ impl Service {
         let model = self.catalogue.model();
         let now = Instant::now();
         let sessions = self.plane.sessions()?;
+        let identities = self.plane.identities()?;
         let chosen = sessions
             .iter()
             .filter(|session| wanted.is_none() || session.volume == wanted);
         Ok(chosen
-            .map(|session| views::session(session, &model, now))
+            .map(|session| views::session(session, &model, &identities, now))
             .collect())
     }
 
@@ -215,6 +216,7 @@ impl Service {
             removable: settings.removable,
             sessions_max: self.sessions_max(volume),
             registrations_max: self.settings.registrations_max,
+            reservation_scope: settings.reservation_scope,
             store,
             access: self.catalogue.policy().access.of(&volume.group).clone(),
             reservation,

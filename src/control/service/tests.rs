@@ -8,7 +8,8 @@ use crate::control::api::{
     BackendKind, GroupSelect, VolumeCreate, VolumeDelete, VolumeResize, VolumeState,
 };
 use crate::control::catalogue::own_file;
-use crate::volume::{BlockSize, VolumeSettings};
+use crate::target::{IdentityInfo, Takeover};
+use crate::volume::{BlockSize, ReservationScope, VolumeSettings};
 
 fn create(name: &str) -> VolumeCreate {
     VolumeCreate {
@@ -21,6 +22,7 @@ fn create(name: &str) -> VolumeCreate {
         read_only: false,
         removable: false,
         sessions_max: None,
+        reservation_scope: None,
         delay_us: 0,
         test_wrappers: Vec::new(),
     }
@@ -349,4 +351,68 @@ fn sessions_and_reservations_have_names() {
     );
     assert_eq!(reservation.registrations[0].key, "0x0000000000000abc");
     assert!(reservation.registrations[0].holder);
+}
+
+#[test]
+fn a_volume_keeps_the_scope_it_was_made_with() {
+    let data = tempfile::tempdir().unwrap();
+    {
+        let plane = Arc::new(FakePlane::default());
+        let (service, _stopped) = service(data.path(), &plane);
+        let asked = VolumeCreate {
+            reservation_scope: Some(ReservationScope::Client),
+            ..create("shared")
+        };
+        service.create_volume(&asked).unwrap();
+        service.create_volume(&create("plain")).unwrap();
+    }
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    for (name, scope) in [
+        ("shared", ReservationScope::Client),
+        ("plain", ReservationScope::Nexus),
+    ] {
+        let view = service.show_volume(&select(name)).unwrap();
+        assert_eq!(view.reservation_scope, scope);
+        let id = service.find(&name.parse().unwrap()).unwrap().id;
+        plane.inspect(id, |config| assert_eq!(config.reservation_scope, scope));
+    }
+}
+
+#[test]
+fn hosts_that_share_a_name_are_warned_of() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let volume = plane.volumes()[0];
+    plane.log_in(volume);
+    let takeover = |initiator: &str, is_mutual| Takeover {
+        initiator: initiator.to_owned(),
+        from: "10.0.0.2".parse().unwrap(),
+        to: "10.0.0.1".parse().unwrap(),
+        count: 7,
+        is_mutual,
+        last: Instant::now(),
+    };
+    let logged_in = "iqn.1993-08.org.debian:01:host1";
+    plane.know(IdentityInfo {
+        volume,
+        nexuses: 3,
+        owed_attentions: 1,
+        takeovers: vec![
+            takeover(logged_in, false),
+            takeover("iqn.2024-01.x:other", true),
+            takeover(logged_in, true),
+        ],
+    });
+    let shared = "name iqn.1993-08.org.debian:01:host1 is used from 10.0.0.1 and 10.0.0.2: two hosts \
+                  share one initiator name; reservations cannot tell them apart (7 sessions";
+    let view = service.show_volume(&select("volume-1")).unwrap();
+    assert_eq!((view.nexuses, view.owed_attentions), (3, 1));
+    assert_eq!(view.warnings.len(), 3);
+    assert!(view.warnings[0].contains("from 10.0.0.2 was taken over by a login from 10.0.0.1"));
+    assert!(view.warnings[2].starts_with(shared), "{:?}", view.warnings);
+    let sessions = service.list_sessions(&SessionList::default()).unwrap();
+    let warning = sessions[0].warning.as_deref().unwrap();
+    assert!(warning.starts_with(shared), "{warning}");
 }

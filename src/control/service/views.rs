@@ -11,7 +11,8 @@ use crate::control::api::{
 use crate::control::catalogue::{self, Model};
 use crate::control::plane::ReservationInfo;
 use crate::iscsi::AuthPolicy;
-use crate::target::{Access, SessionInfo};
+use crate::reservation::Nexus;
+use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
 use crate::volume::{GroupName, Initiators, VolumeName};
 
 /// What a volume's view is made of.
@@ -21,6 +22,8 @@ pub(super) struct Volume<'a> {
     pub(super) problem: Option<String>,
     pub(super) sessions: usize,
     pub(super) sessions_max: u32,
+    /// `None` where it is not served.
+    pub(super) identity: Option<&'a IdentityInfo>,
     pub(super) portals: Vec<String>,
 }
 
@@ -31,8 +34,10 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         problem,
         sessions,
         sessions_max,
+        identity,
         portals,
     } = volume;
+    let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
     let state = if problem.is_some() {
         VolumeState::Failed
@@ -56,8 +61,62 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         problem,
         sessions,
         sessions_max,
+        reservation_scope: record.settings.reservation_scope,
+        nexuses: identity.map_or(0, |known| known.nexuses),
+        owed_attentions: identity.map_or(0, |known| known.owed_attentions),
+        warnings: identity
+            .map(|known| {
+                known
+                    .takeovers
+                    .iter()
+                    .map(|seen| warning(seen, now))
+                    .collect()
+            })
+            .unwrap_or_default(),
         portals,
     }
+}
+
+/// What an initiator name is said of whose sessions were taken over from another address.
+fn warning(takeover: &Takeover, now: Instant) -> String {
+    let Takeover {
+        initiator,
+        from,
+        to,
+        count,
+        is_mutual,
+        last,
+    } = takeover;
+    let seconds = now.nanos().saturating_sub(last.nanos()) / 1_000_000_000;
+    if *is_mutual {
+        let (one, other) = (from.min(to), from.max(to));
+        return format!(
+            "name {initiator} is used from {one} and {other}: two hosts share one initiator name; \
+             reservations cannot tell them apart ({count} sessions taken over, the last {seconds} s \
+             ago)"
+        );
+    }
+    format!(
+        "the session of {initiator} from {from} was taken over by a login from {to} {seconds} s ago: \
+         a failover, or two hosts that share one initiator name"
+    )
+}
+
+/// What is to be said of a session's initiator name.
+fn session_warning(
+    session: &SessionInfo,
+    identities: &[IdentityInfo],
+    now: Instant,
+) -> Option<String> {
+    let known = identities
+        .iter()
+        .find(|known| Some(known.volume) == session.volume)?;
+    let mut concerned = known
+        .takeovers
+        .iter()
+        .filter(|seen| seen.initiator == session.initiator);
+    let worst = concerned.clone().find(|seen| seen.is_mutual);
+    Some(warning(worst.or_else(|| concerned.next())?, now))
 }
 
 /// For how long a backend holds each request at least.
@@ -101,7 +160,12 @@ pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupV
     }
 }
 
-pub(super) fn session(session: &SessionInfo, model: &Model, now: Instant) -> SessionView {
+pub(super) fn session(
+    session: &SessionInfo,
+    model: &Model,
+    identities: &[IdentityInfo],
+    now: Instant,
+) -> SessionView {
     let volume = session.volume.map(|id| match model.volume(id) {
         Ok(volume) => volume.name.to_string(),
         // Deleted between the two questions.
@@ -120,6 +184,7 @@ pub(super) fn session(session: &SessionInfo, model: &Model, now: Instant) -> Ses
         commands: session.commands,
         read_bytes: session.read_bytes,
         written_bytes: session.written_bytes,
+        warning: session_warning(session, identities, now),
     }
 }
 
@@ -133,7 +198,10 @@ pub(super) fn reservation(volume: &VolumeName, info: &ReservationInfo) -> Reserv
         .map(|(index, registration)| RegistrationView {
             key: format!("{:#018x}", registration.key),
             initiator: registration.initiator.clone(),
-            isid: hex(&registration.isid),
+            isid: match registration.port {
+                Nexus::CLIENT_PORT => "any".to_owned(),
+                _ => hex(&registration.isid),
+            },
             port: registration.port,
             holder: all_hold || info.holder == Some(index),
         })

@@ -14,7 +14,7 @@ use crate::control::api::{
 };
 use crate::control::catalogue::{Volume, own_file};
 use crate::control::error::{ControlError, ErrorKind};
-use crate::target::SessionInfo;
+use crate::target::{IdentityInfo, SessionInfo};
 use crate::volume::VolumeSettings;
 
 impl Service {
@@ -23,11 +23,11 @@ impl Service {
     /// # Errors
     /// The catalogue can't be read, or the data path did not answer.
     pub fn list_volumes(&self) -> Result<Vec<VolumeView>, ControlError> {
-        let sessions = self.plane.sessions()?;
+        let now = self.presence()?;
         let model = self.catalogue.model();
         let mut views: Vec<_> = model
             .volumes()
-            .map(|volume| self.view(volume, &sessions))
+            .map(|volume| self.view(volume, &now))
             .collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(views)
@@ -39,7 +39,7 @@ impl Service {
     /// There is none, or the data path did not answer.
     pub fn show_volume(&self, select: &VolumeSelect) -> Result<VolumeView, ControlError> {
         let volume = self.find(&select.name)?;
-        Ok(self.view(&volume, &self.plane.sessions()?))
+        Ok(self.view(&volume, &self.presence()?))
     }
 
     /// Makes a volume and serves it.
@@ -66,6 +66,9 @@ impl Service {
             read_only: create.read_only,
             removable: create.removable,
             sessions_max: create.sessions_max,
+            reservation_scope: create
+                .reservation_scope
+                .unwrap_or(self.catalogue.policy().settings.reservation_scope),
         };
         let wrappers = wrappers_of(create)?;
         let backend = |id| {
@@ -90,7 +93,7 @@ impl Service {
             volume = %volume.name, id = %volume.id, bytes = volume.size_bytes,
             iqn = %volume.target_name, "volume created"
         );
-        Ok(self.view(&volume, &[]))
+        Ok(self.view(&volume, &Presence::default()))
     }
 
     /// Grows a volume online. To its present size, it tells initiators once more.
@@ -112,7 +115,7 @@ impl Service {
             .grow_volume(grown.id, grown.size_bytes)
             .map_err(|error| about_volume(&grown.name, &error))?;
         tracing::info!(volume = %grown.name, bytes = grown.size_bytes, "volume grown");
-        Ok(self.view(&grown, &self.plane.sessions()?))
+        Ok(self.view(&grown, &self.presence()?))
     }
 
     /// Ceases to serve a volume and deletes it: its reservation and its data, but for a block
@@ -123,7 +126,7 @@ impl Service {
     pub fn delete_volume(&self, delete: &VolumeDelete) -> Result<VolumeView, ControlError> {
         let _turn = self.take_turn();
         let volume = self.find(&delete.name)?;
-        let view = self.view(&volume, &self.plane.sessions()?);
+        let view = self.view(&volume, &self.presence()?);
         let served = !self.problems().contains_key(&volume.id);
         if served {
             self.plane
@@ -147,16 +150,36 @@ impl Service {
         Ok(view)
     }
 
-    fn view(&self, volume: &Volume, sessions: &[SessionInfo]) -> VolumeView {
+    /// Who is there now.
+    fn presence(&self) -> Result<Presence, ControlError> {
+        Ok(Presence {
+            sessions: self.plane.sessions()?,
+            identities: self.plane.identities()?,
+        })
+    }
+
+    fn view(&self, volume: &Volume, presence: &Presence) -> VolumeView {
+        let Presence {
+            sessions,
+            identities,
+        } = presence;
         views::volume(views::Volume {
             record: volume,
             data: self.catalogue.directory(),
             problem: self.problems().get(&volume.id).cloned(),
             sessions: count_sessions(sessions, volume.id),
             sessions_max: self.sessions_max(volume),
+            identity: identities.iter().find(|known| known.volume == volume.id),
             portals: self.portals(),
         })
     }
+}
+
+/// Who is logged in, and whom the volumes know.
+#[derive(Default)]
+struct Presence {
+    sessions: Vec<SessionInfo>,
+    identities: Vec<IdentityInfo>,
 }
 
 /// The backend that `create` asks for; `None`: a file of the volume's own.

@@ -8,7 +8,7 @@ mod held;
 mod login_phase;
 mod output;
 mod pull;
-mod receiver;
+pub(crate) mod receiver;
 mod session;
 mod text_exchange;
 mod timers;

@@ -13,13 +13,13 @@ const HEADER_BYTES_MAX: usize = BHS_BYTES + AHS_BYTES_MAX + DIGEST_BYTES;
 
 /// A header that comes together: basic segment, additional segments, digest.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(crate) struct Header {
     bytes: [u8; HEADER_BYTES_MAX],
     filled: usize,
 }
 
 impl Header {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             bytes: [0; HEADER_BYTES_MAX],
             filled: 0,
@@ -27,7 +27,7 @@ impl Header {
     }
 
     /// Takes bytes of one header from `input`. `None` when they do not complete it.
-    pub(super) fn fill(
+    pub(crate) fn fill(
         &mut self,
         input: &mut &[u8],
         digest: bool,
@@ -54,17 +54,17 @@ impl Header {
     }
 
     /// Whether nothing of a header has come.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
     /// Starts over with the next header.
-    pub(super) const fn clear(&mut self) {
+    pub(crate) const fn clear(&mut self) {
         self.filled = 0;
     }
 
     /// Puts a header there that was kept.
-    pub(super) fn load(&mut self, bytes: &[u8]) -> Bhs {
+    pub(crate) fn load(&mut self, bytes: &[u8]) -> Bhs {
         self.filled = 0;
         let mut input = bytes;
         self.fill_to(bytes.len().min(HEADER_BYTES_MAX), &mut input);
@@ -72,19 +72,19 @@ impl Header {
     }
 
     /// The additional header segments.
-    pub(super) fn additional(&self) -> &[u8] {
+    pub(crate) fn additional(&self) -> &[u8] {
         let end = BHS_BYTES.saturating_add(self.bhs().ahs_bytes());
         self.bytes.get(BHS_BYTES..end).unwrap_or_default()
     }
 
     /// Basic and additional segments.
-    pub(super) fn whole(&self) -> &[u8] {
+    pub(crate) fn whole(&self) -> &[u8] {
         let end = BHS_BYTES.saturating_add(self.bhs().ahs_bytes());
         self.bytes.get(..end).unwrap_or_default()
     }
 
     /// The basic header segment.
-    pub(super) fn bhs(&self) -> Bhs {
+    pub(crate) fn bhs(&self) -> Bhs {
         Bhs::from_bytes(self.bytes.first_chunk().copied().unwrap_or([0; BHS_BYTES]))
     }
 
@@ -106,16 +106,16 @@ impl Header {
 
 /// A data digest that does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct DigestMismatch {
+pub(crate) struct DigestMismatch {
     /// Computed over data and padding.
-    pub(super) expected: u32,
+    pub(crate) expected: u32,
     /// As received.
-    pub(super) got: u32,
+    pub(crate) got: u32,
 }
 
 /// A data segment that passes by: data, padding, digest.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     data_left: u32,
     passed: u32,
     padding_left: u32,
@@ -126,7 +126,7 @@ pub(super) struct Body {
 
 impl Body {
     /// A segment of `bytes` bytes.
-    pub(super) fn new(bytes: u32, digest: bool) -> Self {
+    pub(crate) fn new(bytes: u32, digest: bool) -> Self {
         Self {
             data_left: bytes,
             passed: 0,
@@ -139,7 +139,7 @@ impl Body {
     }
 
     /// A segment of `bytes` bytes that was checked before: neither padding nor digest.
-    pub(super) fn checked(bytes: u32) -> Self {
+    pub(crate) fn checked(bytes: u32) -> Self {
         Self {
             padding_left: 0,
             ..Self::new(bytes, false)
@@ -147,12 +147,12 @@ impl Body {
     }
 
     /// Bytes of data that are still to come.
-    pub(super) const fn data_left(&self) -> u32 {
+    pub(crate) const fn data_left(&self) -> u32 {
         self.data_left
     }
 
     /// The next piece of data in `input`, and where in the segment it starts.
-    pub(super) fn take<'a>(&mut self, input: &mut &'a [u8]) -> (u32, &'a [u8]) {
+    pub(crate) fn take<'a>(&mut self, input: &mut &'a [u8]) -> (u32, &'a [u8]) {
         let piece = take_front(input, self.data_left);
         if let Some(crc) = &mut self.crc {
             crc.update(piece);
@@ -165,7 +165,7 @@ impl Body {
     }
 
     /// Takes padding and digest. `None` when they are not complete, else whether the digest holds.
-    pub(super) fn finish(&mut self, input: &mut &[u8]) -> Option<Result<(), DigestMismatch>> {
+    pub(crate) fn finish(&mut self, input: &mut &[u8]) -> Option<Result<(), DigestMismatch>> {
         let pad = take_front(input, self.padding_left);
         self.padding_left = self
             .padding_left

@@ -49,7 +49,7 @@ pub struct ModePages {
     pub attention_interlock: AttentionInterlock,
     /// QERR.
     pub queue_error: QueueError,
-    /// NUAR: releasing a reservation raises no unit attention.
+    /// NUAR: RELEASE of PERSISTENT RESERVE OUT raises no unit attention.
     pub no_attention_on_release: bool,
     /// DEXCPT: informational exceptions are off.
     pub exceptions_disabled: bool,

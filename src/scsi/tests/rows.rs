@@ -155,6 +155,9 @@ fn the_classes_are_those_of_the_matrix() {
     let exempt: &[(u8, Option<u8>)] = &[
         (0x12, None), (0xA0, None), (0x03, None),
         (0x16, None), (0x17, None), (0x56, None), (0x57, None),
+        (0x25, None), (0x9E, Some(0x10)), (0x4D, None), (0xA3, Some(0x05)),
+        // PREVENT ALLOW MEDIUM REMOVAL with PREVENT=0, as a bare CDB has it.
+        (0x1E, None),
     ];
     let reserve_out: &[(u8, Access)] = &[
         (0, Access::Register), (6, Access::Register), (1, Access::Take), (7, Access::Take),

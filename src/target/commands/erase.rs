@@ -97,13 +97,8 @@ impl Procedure {
     /// START STOP UNIT that loads or ejects (SBC-4 section 5.31).
     pub(crate) async fn move_medium(&self, load: bool) -> Result<Answer, Failure> {
         self.medium(Access::Write).flush().await?;
-        let (volume, nexus) = (self.volume.index, self.nexus.index);
-        self.change(Call::MoveMedium {
-            volume,
-            nexus,
-            load,
-        })
-        .await
+        let (volume, tsih) = (self.volume.index, self.nexus.tsih);
+        self.change(Call::MoveMedium { volume, tsih, load }).await
     }
 }
 

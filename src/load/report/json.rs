@@ -1,0 +1,300 @@
+//! The report in this program's own JSON shape.
+//!
+//! The shape is stable: keys are added, and `format` counts up if one ever changes its meaning.
+//!
+//! ```text
+//! { format: 1, program, started_unix_ms, elapsed_s, error (text or null),
+//!   load: { read_percent, pattern, blocks: [{ bytes, weight }], sessions, depth, threads, rate,
+//!           fua, verify, seed },
+//!   jobs: [{ address, size_bytes, block_bytes, header_digest, data_digest, read: LANE, write: LANE,
+//!            failures: [{ kind, count }], verified_blocks, wrong_blocks: [{ lba, kind }], overdue }],
+//!   total: { read: LANE, write: LANE, both: LANE, failures: [{ kind, count }] },
+//!   client: { cpu_s, cpu_ns_per_io, receives, receives_empty, sends } }
+//!
+//! LANE = { ios, iops, bytes, bytes_per_second,
+//!          latency_ns: { min, mean, stddev, p50, p90, p99, p99_9, p99_99, max } }
+//! ```
+//!
+//! `sessions` and `depth` are those of each volume and each session. Failures, wrong and verified
+//! blocks include those of the warm-up and of reading back. Latencies are zero where there were no I/Os.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::{Report, explain, per_second};
+use crate::load::plan::{Pattern, Plan};
+use crate::load::tally::{Lane, Tally, Work};
+
+const FORMAT: u32 = 1;
+
+/// The document.
+#[derive(Debug, Serialize)]
+struct Document {
+    format: u32,
+    program: String,
+    started_unix_ms: u64,
+    elapsed_s: f64,
+    error: Option<String>,
+    load: Load,
+    jobs: Vec<Job>,
+    total: Total,
+    client: Client,
+}
+
+#[derive(Debug, Serialize)]
+struct Load {
+    read_percent: u8,
+    pattern: String,
+    blocks: Vec<Blocks>,
+    sessions: usize,
+    depth: u32,
+    threads: usize,
+    rate: Option<u64>,
+    fua: bool,
+    verify: bool,
+    seed: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Blocks {
+    bytes: u32,
+    weight: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Job {
+    address: String,
+    size_bytes: u64,
+    block_bytes: u32,
+    header_digest: bool,
+    data_digest: bool,
+    read: LaneView,
+    write: LaneView,
+    failures: Vec<FailureView>,
+    verified_blocks: u64,
+    wrong_blocks: Vec<WrongBlockView>,
+    overdue: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Total {
+    read: LaneView,
+    write: LaneView,
+    both: LaneView,
+    failures: Vec<FailureView>,
+}
+
+#[derive(Debug, Serialize)]
+struct FailureView {
+    kind: String,
+    count: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct WrongBlockView {
+    lba: u64,
+    kind: String,
+}
+
+/// The I/Os of a direction.
+#[derive(Debug, Serialize)]
+pub struct LaneView {
+    ios: u64,
+    iops: f64,
+    bytes: u64,
+    bytes_per_second: f64,
+    latency_ns: Latency,
+}
+
+impl LaneView {
+    /// The view of a lane over `elapsed`.
+    #[must_use]
+    pub fn new(lane: &Lane, elapsed: Duration) -> Self {
+        Self {
+            ios: lane.ios,
+            iops: per_second(lane.ios, elapsed),
+            bytes: lane.bytes,
+            bytes_per_second: per_second(lane.bytes, elapsed),
+            latency_ns: Latency::new(&lane.latency),
+        }
+    }
+
+    /// Both directions of a tally.
+    #[must_use]
+    pub fn both(tally: &Tally, elapsed: Duration) -> Self {
+        let lane = Lane {
+            ios: tally.ios(),
+            bytes: tally.bytes(),
+            latency: tally.latency(),
+        };
+        Self::new(&lane, elapsed)
+    }
+}
+
+/// Latencies in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// The shortest.
+    pub min: u64,
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub stddev: f64,
+    /// The median.
+    pub p50: u64,
+    /// 90% are not longer.
+    pub p90: u64,
+    /// 99% are not longer.
+    pub p99: u64,
+    /// 99.9% are not longer.
+    pub p99_9: u64,
+    /// 99.99% are not longer.
+    pub p99_99: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl Latency {
+    /// Of a histogram in nanoseconds; zeros if it is empty.
+    #[must_use]
+    pub fn new(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self {
+            min: histogram.min(),
+            mean: histogram.mean(),
+            stddev: histogram.stdev(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            p99_99: at(0.9999),
+            max: histogram.max(),
+        }
+    }
+}
+
+/// What the client did.
+#[derive(Debug, Serialize)]
+struct Client {
+    cpu_s: f64,
+    cpu_ns_per_io: f64,
+    receives: u64,
+    receives_empty: u64,
+    sends: u64,
+}
+
+impl Client {
+    fn new(work: &Work, ios: u64) -> Self {
+        #[allow(clippy::cast_precision_loss, reason = "a mean needs no 53 bits")]
+        let ios = ios.max(1) as f64;
+        Self {
+            cpu_s: work.cpu.as_secs_f64(),
+            cpu_ns_per_io: work.cpu.as_secs_f64() * 1e9 / ios,
+            receives: work.receives,
+            receives_empty: work.receives_empty,
+            sends: work.sends,
+        }
+    }
+}
+
+/// The report as a JSON text.
+///
+/// # Errors
+/// When a number is none, which a rate never is.
+pub fn render(report: &Report) -> serde_json::Result<String> {
+    let elapsed = report.measured.elapsed;
+    let total = report.measured.total();
+    let mut failures = total.failures.clone();
+    for tally in &report.outside {
+        failures.merge(&tally.failures);
+    }
+    let document = Document {
+        format: FORMAT,
+        program: format!("holdfast {}", env!("CARGO_PKG_VERSION")),
+        started_unix_ms: u64::try_from(report.started_at.as_millis()).unwrap_or(u64::MAX),
+        elapsed_s: elapsed.as_secs_f64(),
+        error: report.error.as_ref().map(|error| explain(error)),
+        load: Load::new(&report.plan),
+        jobs: (0..report.volumes.len())
+            .map(|index| Job::new(report, index))
+            .collect(),
+        total: Total {
+            read: LaneView::new(&total.read, elapsed),
+            write: LaneView::new(&total.write, elapsed),
+            both: LaneView::both(&total, elapsed),
+            failures: failure_views(&failures),
+        },
+        client: Client::new(&report.measured.work, total.ios()),
+    };
+    serde_json::to_string_pretty(&document)
+}
+
+impl Load {
+    fn new(plan: &Plan) -> Self {
+        let workload = &plan.workload;
+        let blocks = workload.blocks.iter().map(|block| Blocks {
+            bytes: block.bytes,
+            weight: block.weight,
+        });
+        Self {
+            read_percent: workload.read_percent,
+            pattern: pattern_name(workload.pattern),
+            blocks: blocks.collect(),
+            sessions: plan.sessions,
+            depth: plan.depth,
+            threads: plan.threads.count,
+            rate: workload.rate.map(std::num::NonZeroU64::get),
+            fua: workload.fua,
+            verify: workload.verify,
+            seed: workload.seed,
+        }
+    }
+}
+
+/// The pattern as `sequential`, `strided:BYTES`, `uniform` or `zipf:THETA`.
+fn pattern_name(pattern: Pattern) -> String {
+    match pattern {
+        Pattern::Sequential => "sequential".to_owned(),
+        Pattern::Strided(stride) => format!("strided:{stride}"),
+        Pattern::Uniform => "uniform".to_owned(),
+        Pattern::Zipf(theta) => format!("zipf:{theta}"),
+    }
+}
+
+impl Job {
+    fn new(report: &Report, index: usize) -> Self {
+        let volume = &report.volumes[index];
+        let elapsed = report.measured.elapsed;
+        let tally = &report.measured.jobs[index];
+        let all = report.findings(index);
+        let wrong_blocks = all.wrong_blocks.iter().map(|wrong| WrongBlockView {
+            lba: wrong.lba,
+            kind: crate::load::FailureKind::Mismatch(wrong.mismatch).to_string(),
+        });
+        Self {
+            address: volume.address.to_string(),
+            size_bytes: volume.capacity.bytes(),
+            block_bytes: volume.capacity.block_bytes,
+            header_digest: volume.parameters.header_digest,
+            data_digest: volume.parameters.data_digest,
+            read: LaneView::new(&tally.read, elapsed),
+            write: LaneView::new(&tally.write, elapsed),
+            failures: failure_views(&all.failures),
+            verified_blocks: all.verified_blocks,
+            wrong_blocks: wrong_blocks.collect(),
+            overdue: tally.overdue,
+        }
+    }
+}
+
+fn failure_views(failures: &crate::load::Failures) -> Vec<FailureView> {
+    failures
+        .iter()
+        .map(|(kind, count)| FailureView {
+            kind: kind.to_string(),
+            count,
+        })
+        .collect()
+}
