@@ -19,7 +19,7 @@ const DAWDLE: Duration = Duration::from_millis(2);
 mod rarely {
     pub(super) const ABORT_TASK: u64 = 60;
     pub(super) const ABORT_TASK_SET: u64 = 300;
-    pub(super) const REINSTATEMENT: u64 = 250;
+    pub(super) const REINSTATEMENT: u64 = 80;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
