@@ -20,8 +20,8 @@
 //! | 5 | [`backend`] | null, ram, file, block; fault and delay: byte ranges | know LBAs or SCSI |
 //! | 6 | [`target`] | portals, sessions, dispatch, task sets, shards, the fence | parse bytes |
 //! | 7 | [`control`] | configuration, catalogue, JSON-RPC | reach the data path but through `target`'s handle |
-//! | 7 | [`profile`] | performance profiles: find, check | touch the host |
 //! | 7 | [`load`] | the load generator: an initiator, workloads, reports, the floor of the machine | serve |
+//! | 7 | [`profile`] | performance profiles: find, explain, compare; examine the host | change the host |
 //! | 8 | [`cli`] | commands, tables, progress | |
 //!
 //! # The way of an I/O

@@ -15,9 +15,10 @@ use std::time::Duration;
 use allocations::{CountingAllocator, watch_reactors};
 use holdfast::backend::{self, BackendSpec, Intent, Opening, Workers};
 use holdfast::base::tuning::{Engine, Placement, Tuning};
+use holdfast::control::catalogue::KeptHistory;
 use holdfast::control::data_path::TargetLauncher;
 use holdfast::control::plane::{DataPlane, Launch, LaunchPlan, PortalSocket, VolumeConfig};
-use holdfast::target::{Access, ReservationStore, StoreFailed};
+use holdfast::target::{Access, ReservationStore, ReservationUpdate, StoreFailed};
 use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
 use rustix::net::sockopt::set_tcp_cork;
 use support::initiator::{Command, Initiator};
@@ -61,7 +62,7 @@ struct InProcess {
 struct NoReservations;
 
 impl ReservationStore for NoReservations {
-    fn save(&self, _: VolumeId, _: &[u8]) -> Result<(), StoreFailed> {
+    fn save(&self, _: VolumeId, _: &ReservationUpdate) -> Result<(), StoreFailed> {
         Err(StoreFailed("none here".to_owned()))
     }
 }
@@ -83,6 +84,7 @@ impl InProcess {
             },
             login_timeout: Duration::from_secs(15),
             nop_interval: Duration::from_secs(30),
+            fence_timeout: Duration::from_secs(10),
             reservations: Arc::new(NoReservations),
         };
         let plane = TargetLauncher.launch(plan).expect("the reactors start");
@@ -113,6 +115,7 @@ impl InProcess {
                 ..Access::default()
             },
             reservation: None,
+            history: KeptHistory::default(),
         };
         plane.attach_volume(volume).expect("the volume is served");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -1,4 +1,4 @@
-//! The one place that reads the clock.
+//! The one place that reads the clocks.
 //!
 //! Everything else is handed an [`Instant`]: the reactor reads it once per tick, so that protocol
 //! code is deterministic and an I/O costs no clock read of its own.
@@ -47,6 +47,14 @@ impl Instant {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
     }
+}
+
+/// Reads the wall clock: milliseconds since 1970 (UTC). It can be set, and jump; for people, and for
+/// what has to mean something after a restart.
+#[must_use]
+pub fn wall_clock_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 impl std::ops::Add<Duration> for Instant {

@@ -81,8 +81,14 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a reactor's buffers that the reads and writes of one connection may hold; one command
 /// is always let through.
 pub const CONNECTION_BUFFER_BYTES_MAX: u64 = 16 << 20;
-/// How long a fence waits for I/O in flight before it answers with an error.
+/// How long a reservation command may take, the fence included, before it answers with an error.
 pub const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The shortest that may be configured: a healthy disk's slowest write should be done by then.
+pub const FENCE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// The longest that may be configured: initiators have to hear the error before they give up.
+pub const FENCE_TIMEOUT_MAX: Duration = Duration::from_secs(25);
+/// When initiators give a command up (Linux sd; others wait longer).
+const INITIATOR_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Registrations per logical unit unless configured otherwise.
 pub const REGISTRATIONS_DEFAULT: u32 = 1024;
@@ -107,6 +113,16 @@ pub const RESERVE_OUT_BYTES_MAX: u32 = 64 << 10;
 pub const PARAMETER_LIST_BYTES_MAX: u32 = 256 << 10;
 /// Reservation records that may wait for the store.
 pub const RESERVATION_SAVES_MAX: usize = 1024;
+/// Entries of the history of one volume's reservations.
+pub const HISTORY_ENTRIES_MAX: usize = 256;
+/// Those of them that may be refusals and other commands without effect.
+pub const HISTORY_IDLE_ENTRIES_MAX: usize = HISTORY_ENTRIES_MAX / 4;
+/// Nexuses that one entry of the history names as having lost something; more are counted.
+pub const HISTORY_LOSSES_MAX: usize = 8;
+/// Bytes of one entry of the history as it is kept.
+pub const HISTORY_ENTRY_BYTES_MAX: usize = 4096;
+/// Entries of the history that nothing else makes durable are saved that long after the first.
+pub const HISTORY_SAVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Copy operations that one nexus may ask about.
 pub const COPY_OPERATIONS_MAX: usize = 32;
 /// Tokens of POPULATE TOKEN that stand for data of one volume.
@@ -186,6 +202,10 @@ const _: () = assert!(ARENA_BYTES_DEFAULT.is_multiple_of(BUFFER_BYTES_MAX));
 const _: () = assert!(MAX_BURST_BYTES as usize <= BUFFER_BYTES_MAX);
 const _: () = assert!(FIRST_BURST_BYTES <= MAX_BURST_BYTES);
 const _: () = assert!(ATOMIC_WRITE_BYTES_MAX as usize <= BUFFER_BYTES_MAX);
+const _: () = assert!(FENCE_TIMEOUT_MIN.as_millis() <= FENCE_TIMEOUT.as_millis());
+const _: () = assert!(FENCE_TIMEOUT.as_millis() <= FENCE_TIMEOUT_MAX.as_millis());
+const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_millis());
+const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(TAKEOVER_RETURN_MAX.as_nanos() < TAKEOVER_MEMORY.as_nanos());

@@ -194,17 +194,6 @@ pub(super) enum SessionCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum ReservationCommand {
-    /// Show who has registered with a volume and who holds its reservation
-    Show {
-        /// The volume's name
-        name: VolumeName,
-        #[command(flatten)]
-        connection: Connection,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum ServerCommand {
     /// Show the server: portals, volumes, sessions
     Status {
@@ -224,23 +213,14 @@ struct Nothing {}
 
 impl Connection {
     /// Calls a method and prints its answer: as JSON, or as `show` puts it.
-    fn ask<R: Serialize + DeserializeOwned>(
+    pub(super) fn ask<R: Serialize + DeserializeOwned>(
         &self,
         out: &mut dyn Write,
         method: &str,
         params: &impl Serialize,
         show: impl FnOnce(&R) -> String,
     ) -> Result<(), Failure> {
-        let socket = self
-            .control
-            .clone()
-            .unwrap_or_else(|| control_socket_in(&self.data));
-        let answer: R = Client::connect(&socket)
-            .and_then(|mut client| client.call(method, params))
-            .map_err(|error| Failure {
-                code: exit_code(&error),
-                message: error.to_string(),
-            })?;
+        let answer: R = self.call(method, params)?;
         if self.json {
             let text = serde_json::to_string_pretty(&answer).map_err(Failure::new)?;
             print(out, &format!("{text}\n"));
@@ -248,6 +228,24 @@ impl Connection {
             print(out, &show(&answer));
         }
         Ok(())
+    }
+
+    /// Calls a method and hands back its answer.
+    pub(super) fn call<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<R, Failure> {
+        let socket = self
+            .control
+            .clone()
+            .unwrap_or_else(|| control_socket_in(&self.data));
+        Client::connect(&socket)
+            .and_then(|mut client| client.call(method, params))
+            .map_err(|error| Failure {
+                code: exit_code(&error),
+                message: error.to_string(),
+            })
     }
 }
 
@@ -339,16 +337,6 @@ pub(super) fn session(command: SessionCommand, out: &mut dyn Write) -> Result<()
         method::SESSION_LIST,
         &SessionList { volume },
         show::sessions,
-    )
-}
-
-pub(super) fn reservation(command: ReservationCommand, out: &mut dyn Write) -> Result<(), Failure> {
-    let ReservationCommand::Show { name, connection } = command;
-    connection.ask(
-        out,
-        method::RESERVATION_SHOW,
-        &VolumeSelect { name },
-        show::reservation,
     )
 }
 

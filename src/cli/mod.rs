@@ -1,8 +1,8 @@
 //! Layer 8: the command line.
 //!
-//! `serve` runs the server, `bench` puts load on one; every other command asks a running one over
-//! its control socket. Here are flags, help, tables and exit codes; what the commands do is in
-//! [`crate::control`] and [`crate::load`].
+//! `serve` runs the server, `bench` puts load on one, `profile` looks at profiles and this host;
+//! every other command asks a running server over its control socket. Here are flags, help, tables
+//! and exit codes; what the commands do is in [`crate::control`] and [`crate::load`].
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers.
 
@@ -12,9 +12,12 @@ mod bench_show;
 mod bench_values;
 mod client;
 mod logging;
+mod profile;
+mod reservation;
 mod serve;
 mod show;
 mod table;
+mod time;
 mod values;
 
 use std::io::Write;
@@ -37,6 +40,8 @@ Examples:
   holdfast session list                            who is logged in
   holdfast reservation show db-1                   who has registered, who holds the reservation
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
+  holdfast profile check latency --cores 2,3       what to change on this host for that profile
+  holdfast reservation history db-1                who fenced whom, and when
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
 once, up to its limit; SCSI-3 persistent reservations decide who may write.
@@ -64,14 +69,17 @@ enum Command {
     /// Show who is logged in to a running server
     #[command(subcommand)]
     Session(client::SessionCommand),
-    /// Show persistent reservations of a running server
+    /// Show, explain, check and clear persistent reservations of a running server
     #[command(subcommand)]
-    Reservation(client::ReservationCommand),
+    Reservation(reservation::ReservationCommand),
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
     /// Put load on an iSCSI target and measure it, or measure this machine's floor
     Bench(Box<bench::BenchArguments>),
+    /// List, show and compare performance profiles, and examine this host for one
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -86,9 +94,10 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Volume(command) => client::volume(command, out),
         Command::Group(command) => client::group(command, out),
         Command::Session(command) => client::session(command, out),
-        Command::Reservation(command) => client::reservation(command, out),
+        Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
+        Command::Profile(command) => profile::run(command, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use super::table::{Column, describe, render};
 use super::values::{human, human_seconds};
-use crate::control::api::{
-    GroupView, ReservationView, ServerStatus, SessionView, VolumeState, VolumeView,
-};
+use crate::control::api::{GroupView, ServerStatus, SessionView, VolumeState, VolumeView};
 use crate::volume::ReservationScope;
 
 pub(super) fn volumes(volumes: &Vec<VolumeView>) -> String {
@@ -194,47 +192,6 @@ pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {
     for warning in warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
-    text
-}
-
-pub(super) fn reservation(reservation: &ReservationView) -> String {
-    let mut text = describe(&[
-        ("volume", reservation.volume.clone()),
-        (
-            "type",
-            reservation
-                .kind
-                .clone()
-                .unwrap_or_else(|| "not reserved".to_owned()),
-        ),
-        ("generation", reservation.generation.to_string()),
-        (
-            "aptpl",
-            if reservation.aptpl { "yes" } else { "no" }.to_owned(),
-        ),
-        ("registrations", reservation.registrations.len().to_string()),
-    ]);
-    if reservation.registrations.is_empty() {
-        return text;
-    }
-    let columns = [
-        Column::Text("KEY"),
-        Column::Text("HOLDER"),
-        Column::Number("PORT"),
-        Column::Text("ISID"),
-        Column::Text("INITIATOR"),
-    ];
-    let rows = reservation.registrations.iter().map(|registration| {
-        vec![
-            registration.key.clone(),
-            if registration.holder { "holder" } else { "-" }.to_owned(),
-            registration.port.to_string(),
-            registration.isid.clone(),
-            registration.initiator.clone(),
-        ]
-    });
-    text.push('\n');
-    text.push_str(&render(&columns, rows));
     text
 }
 

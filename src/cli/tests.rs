@@ -112,8 +112,8 @@ fn nobody_there_ends_with_its_own_code() {
     assert_eq!(code, ExitCode::from(EXIT_UNREACHABLE));
 }
 
-#[test]
-fn the_commands_work_against_a_server() {
+/// Runs `test` with a way to ask a server on a fake data path: what a command line printed.
+fn against_a_server(test: impl FnOnce(&FakeLaunch, &dyn Fn(&[&str]) -> Result<String, ExitCode>)) {
     let data = tempfile::tempdir().unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
     let portals = vec![PortalConfig {
@@ -129,54 +129,141 @@ fn the_commands_work_against_a_server() {
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let running = Running::start(config, Tuning::default(), &launch, stop).unwrap();
     let socket = data.path().join("control.sock");
-    let ask = |arguments: &[&str]| {
+    test(&launch, &|arguments| {
         let (text, code) =
             holdfast(&[arguments, &["--control", socket.to_str().unwrap()]].concat());
-        assert_eq!(code, ExitCode::SUCCESS, "{arguments:?}");
-        text
-    };
-
-    let created = ask(&[
-        "volume",
-        "create",
-        "db-1",
-        "--size",
-        "64MiB",
-        "--group",
-        "databases",
-    ]);
-    assert_eq!(
-        created,
-        "created db-1: iqn.2024-01.internal.holdfast:holdfast:db-1\n"
-    );
-    ask(&["volume", "resize", "db-1", "--size", "1GiB"]);
-    launch.plane.log_in(launch.plane.volumes()[0]);
-
-    let list = ask(&["volume", "list"]);
-    assert_eq!(list.lines().count(), 3, "{list}");
-    assert!(list.starts_with("NAME"), "{list}");
-    let shown: serde_json::Value =
-        serde_json::from_str(&ask(&["volume", "show", "db-1", "--json"])).unwrap();
-    assert_eq!(shown["iqn"], "iqn.2024-01.internal.holdfast:holdfast:db-1");
-    assert_eq!(shown["size_bytes"], 1 << 30);
-    assert_eq!(shown["backend"], "file");
-    assert!(shown["sessions"].is_u64());
-    assert!(ask(&["volume", "show", "db-1"]).contains("iscsiadm -m node -T iqn.2024-01"));
-    assert!(ask(&["group", "list"]).contains("databases"));
-    assert!(ask(&["session", "list"]).contains("iqn.1993-08.org.debian:01:host1"));
-    assert!(ask(&["session", "list", "--json"]).starts_with('['));
-    let reservation = ask(&["reservation", "show", "db-1"]);
-    assert!(
-        reservation.contains("WRITE EXCLUSIVE - REGISTRANTS ONLY"),
-        "{reservation}"
-    );
-    assert!(
-        reservation.contains("0x0000000000000abc  holder"),
-        "{reservation}"
-    );
-    assert!(ask(&["server", "status"]).contains("reactors"));
-    ask(&["volume", "delete", "db-1", "--force"]);
-    assert!(!ask(&["volume", "list"]).contains("db-1"));
-    ask(&["server", "stop"]);
+        if code == ExitCode::SUCCESS {
+            Ok(text)
+        } else {
+            Err(code)
+        }
+    });
     running.until(&stopped);
+}
+
+#[test]
+fn the_commands_work_against_a_server() {
+    against_a_server(|launch, ask| {
+        let ask = |arguments: &[&str]| ask(arguments).unwrap();
+        let created = ask(&[
+            "volume",
+            "create",
+            "db-1",
+            "--size",
+            "64MiB",
+            "--group",
+            "databases",
+        ]);
+        assert_eq!(
+            created,
+            "created db-1: iqn.2024-01.internal.holdfast:holdfast:db-1\n"
+        );
+        ask(&["volume", "resize", "db-1", "--size", "1GiB"]);
+        launch.plane.log_in(launch.plane.volumes()[0]);
+
+        let list = ask(&["volume", "list"]);
+        assert_eq!(list.lines().count(), 3, "{list}");
+        assert!(list.starts_with("NAME"), "{list}");
+        let shown: serde_json::Value =
+            serde_json::from_str(&ask(&["volume", "show", "db-1", "--json"])).unwrap();
+        assert_eq!(shown["iqn"], "iqn.2024-01.internal.holdfast:holdfast:db-1");
+        assert_eq!(shown["size_bytes"], 1 << 30);
+        assert_eq!(shown["backend"], "file");
+        assert!(shown["sessions"].is_u64());
+        assert!(ask(&["volume", "show", "db-1"]).contains("iscsiadm -m node -T iqn.2024-01"));
+        assert!(ask(&["group", "list"]).contains("databases"));
+        assert!(ask(&["session", "list"]).contains("iqn.1993-08.org.debian:01:host1"));
+        assert!(ask(&["session", "list", "--json"]).starts_with('['));
+        assert!(ask(&["server", "status"]).contains("reactors"));
+        ask(&["volume", "delete", "db-1", "--force"]);
+        assert!(!ask(&["volume", "list"]).contains("db-1"));
+        ask(&["server", "stop"]);
+    });
+}
+
+#[test]
+fn reservations_are_explained() {
+    against_a_server(|launch, ask| {
+        let told = |arguments: &[&str]| ask(arguments).unwrap();
+        launch.plane.log_in(launch.plane.volumes()[0]);
+        let shown = told(&["reservation", "show", "volume-1"]);
+        for line in [
+            "type           WRITE EXCLUSIVE - REGISTRANTS ONLY",
+            "scope          LU_SCOPE",
+            "holder         iqn.1993-08.org.debian:01:host1,i,0x00023d000001 at target port 1",
+            "since          1970-01-01 00:00:01.000Z (",
+            "0x0000000000000abc  holder     1  00023d000001",
+            "127.0.0.1:40000  iqn.1993-08.org.debian:01:host1",
+            "0x5652545330303032  -          1  00023d000001",
+            "not logged in    iqn.1993-08.org.debian:01:host2  \"VRTS0002\"",
+        ] {
+            assert!(shown.contains(line), "{line} in\n{shown}");
+        }
+
+        let nexus = "iqn.1993-08.org.debian:01:host1,i,0x00023d000001 at target port 1";
+        let history = format!(
+            "\
+#1  1970-01-01 00:00:01.000Z  REGISTER: GOOD
+    by          {nexus} from 127.0.0.1:40000
+    key         0x0000000000000000
+    action key  0x0000000000000abc
+    aptpl       yes
+    generation  1
+
+#2  1970-01-01 00:00:02.000Z  CLEAR: RESERVATION CONFLICT
+    times       7, the last at 1970-01-01 00:00:03.000Z
+    by          {nexus} from 127.0.0.1:40000
+    key         0x0000000000000bad
+    generation  1
+"
+        );
+        assert_eq!(told(&["reservation", "history", "volume-1"]), history);
+        assert_eq!(
+            told(&["reservation", "history", "volume-1", "--since", "1m"]),
+            "nothing in that time; 2 entries are older\n"
+        );
+
+        let check = ["reservation", "check", "volume-1", "--preempt", "0xabc"];
+        let check = told(&[&check[..], &["--type", "ea"]].concat());
+        for line in [
+            "(EXCLUSIVE ACCESS)",
+            ": GOOD",
+            "type then           EXCLUSIVE ACCESS",
+            "registrations then  2",
+            "would be told       2A/04 iqn.1993-08.org.debian:01:host2",
+        ] {
+            assert!(check.contains(line), "{line} in\n{check}");
+        }
+        ask(&["server", "stop"]).unwrap();
+    });
+}
+
+#[test]
+fn nothing_is_cleared_by_accident() {
+    against_a_server(|_, ask| {
+        let clear = ["reservation", "clear", "volume-1"];
+        let count = || {
+            let shown = ask(&["reservation", "show", "volume-1", "--json"]).unwrap();
+            let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            shown["registrations"].as_array().unwrap().len()
+        };
+        let unknown = [&clear[..], &["--key", "0x77", "--yes"]].concat();
+        assert_eq!(ask(&unknown), Err(ExitCode::from(EXIT_FAILED)));
+        assert_eq!(count(), 2);
+        let one = [&clear[..], &["--key", "0xabc", "--yes"]].concat();
+        let told = ask(&one).unwrap();
+        assert!(
+            told.contains("host1,i,0x00023d000001 at target port 1: registration, reservation")
+        );
+        assert!(
+            told.ends_with("left: 1 registrations, not reserved\n"),
+            "{told}"
+        );
+        let all = [&clear[..], &["--yes", "--json"]].concat();
+        let told: serde_json::Value = serde_json::from_str(&ask(&all).unwrap()).unwrap();
+        assert_eq!(told["after"]["registrations"], serde_json::json!([]));
+        assert_eq!(count(), 0);
+        assert!(refused(&[&clear[..], &["--key", "77"]].concat()).contains("such as 0x123abc"));
+        ask(&["server", "stop"]).unwrap();
+    });
 }

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plane::{
-    DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, Registration, ReservationInfo,
-    VolumeConfig,
-};
-use crate::base::limits;
+use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, VolumeConfig};
+use crate::base::clock::wall_clock_ms;
 use crate::base::tuning::{self, Tuning};
 use crate::iscsi;
 use crate::net::{self, NetConfig};
 use crate::reactor;
-use crate::reservation::{self, State};
+use crate::reservation::history::{self, Ages, History};
+use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, ConnectionPlacement, IdentityInfo, SessionInfo, ShardPlacement, Target, TargetError,
+    self, Cleared, ConnectionPlacement, Forecast, IdentityInfo, Preemption, ReservationReport,
+    Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -34,7 +33,7 @@ impl Launch for TargetLauncher {
                 nop_interval: (!plan.nop_interval.is_zero()).then_some(plan.nop_interval),
                 ..iscsi::Settings::default()
             },
-            fence_timeout: limits::FENCE_TIMEOUT,
+            fence_timeout: plan.fence_timeout,
             shard_placement: match plan.tuning.shards {
                 tuning::Placement::Home => ShardPlacement::Home,
                 tuning::Placement::Spread => ShardPlacement::Spread,
@@ -102,16 +101,7 @@ struct DataPath(Target);
 
 impl DataPlane for DataPath {
     fn attach_volume(&self, config: VolumeConfig) -> Result<(), PlaneError> {
-        let state = match &config.reservation {
-            None => State::new(),
-            Some(record) => reservation::decode(record).map_err(|error| {
-                // It must never come up as "no reservation": a fenced node would write again.
-                PlaneError::Reservations {
-                    volume: config.name.clone(),
-                    reason: error.to_string(),
-                }
-            })?,
-        };
+        let restored = restore(&config)?;
         let config = target::VolumeConfig {
             id: config.id,
             iqn: config.iqn,
@@ -126,7 +116,7 @@ impl DataPlane for DataPath {
             reservation_scope: config.reservation_scope,
             store: config.store,
             access: config.access,
-            reservation: state,
+            reservation: restored,
         };
         Ok(self.0.attach_volume(config)?)
     }
@@ -157,29 +147,29 @@ impl DataPlane for DataPath {
         Ok(self.0.identities()?)
     }
 
-    fn reservation(&self, volume: VolumeId) -> Result<ReservationInfo, PlaneError> {
-        let state = self.0.reservation(volume)?;
-        let holder = state
-            .reservation()
-            .and_then(|reservation| reservation.holder.as_ref());
-        Ok(ReservationInfo {
-            generation: state.generation(),
-            kind: state
-                .reservation()
-                .map(|reservation| reservation.kind.code()),
-            holder: holder
-                .and_then(|holder| state.registrations().position(|(nexus, _)| nexus == holder)),
-            aptpl: state.aptpl(),
-            registrations: state
-                .registrations()
-                .map(|(nexus, registration)| Registration {
-                    key: registration.key.0,
-                    initiator: nexus.initiator.name().to_owned(),
-                    isid: nexus.initiator.isid(),
-                    port: nexus.target_port,
-                })
-                .collect(),
-        })
+    fn reservation(&self, volume: VolumeId) -> Result<ReservationReport, PlaneError> {
+        Ok(self.0.reservation(volume)?)
+    }
+
+    fn reservation_history(&self, volume: VolumeId) -> Result<Vec<history::Entry>, PlaneError> {
+        Ok(self.0.reservation_history(volume)?)
+    }
+
+    fn foresee(
+        &self,
+        volume: VolumeId,
+        preemption: Preemption,
+    ) -> Result<Option<Forecast>, PlaneError> {
+        Ok(self.0.foresee(volume, preemption)?)
+    }
+
+    fn clear_reservation(
+        &self,
+        volume: VolumeId,
+        key: Option<Key>,
+        operator: Option<history::Process>,
+    ) -> Result<Option<Cleared>, PlaneError> {
+        Ok(self.0.clear_reservation(volume, key, operator)?)
     }
 
     fn drain(&self, timeout: Duration) -> usize {
@@ -192,6 +182,35 @@ impl DataPlane for DataPath {
     fn stop(&self) {
         self.0.stop();
     }
+}
+
+/// What outlived the last stop of a volume. A record that can't be believed keeps the volume from
+/// being served: it must never come up as "no reservation", for a fenced node would write again. The
+/// history and the ages decide nothing, and what can't be read of them is done without.
+fn restore(config: &VolumeConfig) -> Result<Restored, PlaneError> {
+    let history = History::restore(&config.history.entries, wall_clock_ms());
+    let Some(record) = &config.reservation else {
+        return Ok(Restored {
+            history,
+            ..Restored::default()
+        });
+    };
+    let state = reservation::decode(record).map_err(|error| PlaneError::Reservations {
+        volume: config.name.clone(),
+        reason: error.to_string(),
+    })?;
+    let ages = config.history.ages.as_ref();
+    let ages = ages.map(|bytes| Ages::decode(bytes, &state, record));
+    let ages = ages.unwrap_or_else(|| Ok(Ages::default()));
+    let ages = ages.unwrap_or_else(|error| {
+        tracing::warn!(volume = config.name, %error, "how old the registrations are can't be read");
+        Ages::default()
+    });
+    Ok(Restored {
+        state,
+        ages,
+        history,
+    })
 }
 
 impl From<TargetError> for PlaneError {

@@ -7,9 +7,14 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalogue::KeptHistory;
 use crate::backend::Store;
 use crate::base::tuning::Tuning;
-use crate::target::{Access, IdentityInfo, Redirect, ReservationStore, SessionInfo};
+use crate::reservation::{Key, history};
+use crate::target::{
+    Access, Cleared, Forecast, IdentityInfo, Preemption, Redirect, ReservationReport,
+    ReservationStore, SessionInfo,
+};
 use crate::volume::{ReservationScope, VolumeId};
 
 /// The running data path. Every call may come from any thread off the reactors, and blocks until
@@ -57,7 +62,33 @@ pub trait DataPlane: Send + Sync {
     ///
     /// # Errors
     /// [`PlaneError::UnknownVolume`] where the id is not served.
-    fn reservation(&self, id: VolumeId) -> Result<ReservationInfo, PlaneError>;
+    fn reservation(&self, id: VolumeId) -> Result<ReservationReport, PlaneError>;
+
+    /// The history of a volume's reservations, oldest first.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn reservation_history(&self, id: VolumeId) -> Result<Vec<history::Entry>, PlaneError>;
+
+    /// What a PREEMPT would do now; nothing is done. `None` where nobody is there to send it.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn foresee(&self, id: VolumeId, preemption: Preemption)
+    -> Result<Option<Forecast>, PlaneError>;
+
+    /// Removes the registrations of a key, or all registrations and reservations, for an operator;
+    /// `None` where there was nothing to remove.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served; [`PlaneError::Failed`] where it came
+    /// to nothing.
+    fn clear_reservation(
+        &self,
+        id: VolumeId,
+        key: Option<Key>,
+        operator: Option<history::Process>,
+    ) -> Result<Option<Cleared>, PlaneError>;
 
     /// Refuses logins, asks every session to log out (RFC 7143 section 11.9), waits for them up to
     /// `timeout` and flushes every volume. Returns the number of sessions that had to be dropped.
@@ -88,6 +119,8 @@ pub struct LaunchPlan {
     pub login_timeout: Duration,
     /// An initiator silent for that long is asked with a NOP-In.
     pub nop_interval: Duration,
+    /// How long a reservation command may take, its wait for writes of fenced nexuses included.
+    pub fence_timeout: Duration,
     /// Where durable reservation records go.
     pub reservations: Arc<dyn ReservationStore>,
 }
@@ -136,35 +169,8 @@ pub struct VolumeConfig {
     pub access: Access,
     /// The reservation record that was last saved, if any.
     pub reservation: Option<Vec<u8>>,
-}
-
-/// A volume's persistent reservation and registrations.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ReservationInfo {
-    /// PRGENERATION (SPC-5 section 6.14).
-    pub generation: u32,
-    /// The type's code, if reserved (SPC-5 section 6.14.3.4).
-    pub kind: Option<u8>,
-    /// Position of the holder in `registrations`; `None` where not reserved or all registrants hold.
-    pub holder: Option<usize>,
-    /// Whether registrations persist over a loss of power.
-    pub aptpl: bool,
-    /// All registrations.
-    pub registrations: Vec<Registration>,
-}
-
-/// One registered I_T nexus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registration {
-    /// The reservation key.
-    pub key: u64,
-    /// The initiator's iSCSI name.
-    pub initiator: String,
-    /// The initiator's session id; zero where it is the registration of a client.
-    pub isid: [u8; 6],
-    /// Relative target port identifier; zero where all sessions of the client share the registration,
-    /// through every target port.
-    pub port: u16,
+    /// The history that was last saved.
+    pub history: KeptHistory,
 }
 
 /// Why the data path did not do what control asked.

@@ -1,14 +1,18 @@
 //! Layer 7: performance profiles.
 //!
 //! A profile is a TOML file that sets every knob of [`Tuning`] and documents each
-//! beside its value. Four are built in; anyone can write another. This room finds, reads and checks
-//! them; it never touches the host.
+//! beside its value. Four are built in; anyone can write another. This room finds, reads, explains
+//! and compares them. [`check`] examines the host for one; nothing here ever changes it.
+
+pub mod check;
+mod knobs;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::knobs::{Difference, Knob};
 use crate::base::tuning::{Overrides, Tuning};
 
 /// The profiles that are built in, with their text.
@@ -20,7 +24,7 @@ pub const BUILT_IN: [(&str, &str); 4] = [
 ];
 
 /// Every knob, from one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// Its name, or its file's.
     pub name: String,
@@ -28,6 +32,8 @@ pub struct Profile {
     pub description: String,
     /// Its values.
     pub tuning: Tuning,
+    /// Its values as its file writes them, each with what it does, in the file's order.
+    pub knobs: Vec<Knob>,
 }
 
 /// A profile that can't be used.
@@ -73,6 +79,7 @@ impl Profile {
     fn parse(name: &str, text: &str) -> Result<Self, ProfileError> {
         let file: ProfileFile =
             toml::from_str(text).map_err(|error| refused(name, error.to_string()))?;
+        let knobs = knobs::knobs(text, &file.knobs);
         let overrides: Overrides = file.knobs.try_into().map_err(|error: toml::de::Error| {
             refused(name, error.to_string().trim_end().replace('\n', " "))
         })?;
@@ -86,6 +93,7 @@ impl Profile {
             name: name.to_owned(),
             description: file.description,
             tuning: Tuning::default().overridden(&overrides),
+            knobs,
         })
     }
 }

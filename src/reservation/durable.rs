@@ -55,8 +55,13 @@ pub fn encode(state: &State) -> Vec<u8> {
     let position = holder.and_then(|holder| state.registrations.keys().position(|n| n == holder));
     out.push(held.map_or(0, |held| held.kind.code()));
     out.extend(position.map_or(NO_HOLDER, count).to_le_bytes());
-    out.extend(crc32c(&out).to_le_bytes());
+    seal(&mut out);
     out
+}
+
+/// Puts the checksum behind a record.
+pub(super) fn seal(out: &mut Vec<u8>) {
+    out.extend(crc32c(out).to_le_bytes());
 }
 
 /// Why a record is not believed.
@@ -129,7 +134,7 @@ pub fn decode(record: &[u8]) -> Result<State, DecodeError> {
 }
 
 /// The record without its checksum, if that matches.
-fn checked(record: &[u8]) -> Result<&[u8], DecodeError> {
+pub(super) fn checked(record: &[u8]) -> Result<&[u8], DecodeError> {
     let (body, checksum) = record.split_last_chunk().ok_or(DecodeError::Truncated)?;
     let (found, computed) = (u32::from_le_bytes(*checksum), crc32c(body));
     if found == computed {
@@ -144,10 +149,10 @@ fn count(number: usize) -> u32 {
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
         self.0 = rest;
         Ok(*taken)
@@ -162,6 +167,38 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.take()?))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.take()?))
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool, DecodeError> {
+        match self.take()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(DecodeError::Field("flag")),
+        }
+    }
+
+    /// An initiator port and a target port: target port (u16), ISID (6 bytes), name length (u16),
+    /// name.
+    pub(super) fn nexus(&mut self) -> Result<Nexus, DecodeError> {
+        let target_port = u16::from_le_bytes(self.take()?);
+        let isid = self.take()?;
+        let name = self.name()?;
+        Ok(Nexus::new(InitiatorPort::new(name, isid), target_port))
+    }
+
+    fn name(&mut self) -> Result<&'a str, DecodeError> {
+        let length = u16::from_le_bytes(self.take()?);
+        let name = std::str::from_utf8(self.bytes(length.into())?).ok();
+        let name = name.filter(|name| normal_name(name) == *name);
+        name.ok_or(DecodeError::Field("initiator name"))
+    }
+
     fn registration(&mut self) -> Result<(Nexus, Registration), DecodeError> {
         let key = Key(u64::from_le_bytes(self.take()?));
         let target_port = u16::from_le_bytes(self.take()?);
@@ -171,10 +208,7 @@ impl<'a> Reader<'a> {
             [FLAG_ALL_TARGET_PORTS] => true,
             _ => return Err(DecodeError::Field("flag field of a registration")),
         };
-        let length = u16::from_le_bytes(self.take()?);
-        let name = std::str::from_utf8(self.bytes(length.into())?).ok();
-        let name = name.filter(|name| normal_name(name) == *name);
-        let name = name.ok_or(DecodeError::Field("initiator name"))?;
+        let name = self.name()?;
         let nexus = Nexus::new(InitiatorPort::new(name, isid), target_port);
         Ok((
             nexus,

@@ -1,6 +1,7 @@
 //! The small values of the standard: reservation types, keys, the SCOPE and TYPE byte.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A persistent reservation type (SPC-4 section 6.15.3.4). The codes in between are obsolete or reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,6 +106,37 @@ impl Key {
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }
+
+    /// The key as text, if all of its eight bytes are printable ASCII; some clusters choose such keys.
+    #[must_use]
+    pub fn text(self) -> Option<String> {
+        let bytes = self.0.to_be_bytes();
+        let printable = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        bytes
+            .iter()
+            .all(printable)
+            .then(|| bytes.iter().copied().map(char::from).collect())
+    }
+}
+
+/// A text that is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a key such as 0x123abc: 0x and 1 to 16 hexadecimal digits")]
+pub struct NotAKey;
+
+impl FromStr for Key {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAKey> {
+        let digits = text.strip_prefix("0x").ok_or(NotAKey)?;
+        // `from_str_radix` would take a sign, too.
+        if digits.len() > 16 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NotAKey);
+        }
+        u64::from_str_radix(digits, 16)
+            .map(Self)
+            .map_err(|_| NotAKey)
+    }
 }
 
 impl fmt::Display for Key {
@@ -150,6 +182,40 @@ mod tests {
             .filter(|code| ReservationType::try_from(*code).is_ok())
             .collect();
         assert_eq!(known, [1, 3, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_key_is_read_from_hexadecimal_alone() {
+        for (text, key) in [
+            ("0x0", 0),
+            ("0xABCdef", 0xab_cdef),
+            ("0xffffffffffffffff", u64::MAX),
+        ] {
+            assert_eq!(text.parse(), Ok(Key(key)));
+        }
+        for text in [
+            "",
+            "0x",
+            "12",
+            "0x+1",
+            "0x-1",
+            "0x1g",
+            "0x00000000000000001",
+            "X1",
+            "0x 1",
+        ] {
+            assert_eq!(text.parse::<Key>(), Err(NotAKey), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_printable_bytes_has_a_text() {
+        assert_eq!(
+            Key(u64::from_be_bytes(*b"BPGR0001")).text().as_deref(),
+            Some("BPGR0001")
+        );
+        assert_eq!(Key(0xfeed).text(), None);
+        assert_eq!(Key(u64::MAX).text(), None);
     }
 
     #[test]

@@ -28,11 +28,13 @@
 //! | [`report`] | the bodies of PERSISTENT RESERVE IN |
 //! | [`snapshot`] | the rights of every nexus, as an array |
 //! | [`durable`] | the record that outlives a power loss |
+//! | [`history`] | what happened: who did what to whom, when |
 
 pub mod access;
 pub mod apply;
 pub mod command;
 pub mod durable;
+pub mod history;
 pub mod identity;
 pub mod kinds;
 pub mod legacy;
@@ -47,11 +49,11 @@ pub mod transport_id;
 mod tests;
 
 pub use access::{Access, Rights};
-pub use apply::{Context, apply};
+pub use apply::{Context, apply, evict_all, evict_key};
 pub use command::{Command, FieldPointer, Refusal};
 pub use durable::{DecodeError, decode, encode};
 pub use identity::{InitiatorPort, Nexus, NexusIndex};
-pub use kinds::{Key, ReservationType, ScopeAndType};
+pub use kinds::{Key, NotAKey, ReservationType, ScopeAndType};
 pub use legacy::{end_legacy, release_legacy, reserve_legacy};
 pub use outcome::{Attention, Outcome};
 pub use parse::{parameter_length, parse_out};

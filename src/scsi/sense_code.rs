@@ -110,6 +110,8 @@ codes! {
     MEDIUM_NOT_PRESENT = 0x3A / 0x00;
     /// MEDIUM NOT PRESENT, TRAY OPEN: the medium was ejected.
     MEDIUM_NOT_PRESENT_TRAY_OPEN = 0x3A / 0x02;
+    /// TIMEOUT ON LOGICAL UNIT.
+    LOGICAL_UNIT_TIMEOUT = 0x3E / 0x02;
     /// INTERNAL TARGET FAILURE.
     INTERNAL_TARGET_FAILURE = 0x44 / 0x00;
     /// DATA PHASE ERROR: the data did not arrive as announced.

@@ -144,6 +144,8 @@ pub(crate) enum Stage {
 /// A task under way.
 pub(crate) struct Active {
     pub(crate) task: TaskId,
+    /// Of its CDB, for those who ask what is in flight.
+    pub(crate) opcode: u8,
     pub(crate) work: Work,
     pub(crate) abort: Option<Abort>,
 }
@@ -306,7 +308,8 @@ impl Conn {
             .filter(|active| active.task == task)
     }
 
-    pub(crate) fn activate(&mut self, task: TaskId, work: Work) {
+    pub(crate) fn activate(&mut self, command: &Command, work: Work) {
+        let task = command.task;
         let position = task.index() as usize;
         if self.active.len() <= position {
             self.active.resize_with(position + 1, || None);
@@ -314,6 +317,7 @@ impl Conn {
         let dormant = matches!(work, Work::Dormant);
         let former = self.active[position].replace(Active {
             task,
+            opcode: command.cdb.as_slice().first().copied().unwrap_or(0),
             work,
             abort: None,
         });

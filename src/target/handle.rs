@@ -3,15 +3,18 @@
 //! Every method may be called from any thread but a reactor's, and blocks until the reactors have
 //! done what was asked or a time limit has passed.
 
+use super::chronicle::Restored;
 use super::core::{Core, Turn};
 use super::directory::{Directory, PortalRecord, Redirect};
 use super::failure::Failure;
 use super::home::Home;
+use super::in_flight::InFlight;
 use super::local::Local;
 use super::medium::Medium;
 use super::message::{Announce, Call, Message, UnitChange};
 use super::shards::{ShardMap, ShardPlacement};
-use super::shared::{ConnectionPlacement, ReservationStore, Shared, SharedConfig};
+use super::shared::{ConnectionPlacement, Shared, SharedConfig};
+use super::store::ReservationStore;
 use super::takeovers::Takeover;
 use super::unit;
 use super::volume::{Access, Volume, VolumeIndex};
@@ -22,12 +25,13 @@ use crate::base::rcu::{self, RcuCell};
 use crate::iscsi::{self, AsyncEvent};
 use crate::net::{Net, NetConfig};
 use crate::reactor::{self, NotSent, Reactors, Seat};
-use crate::reservation::State;
+use crate::reservation::history::Status;
 use crate::volume::{ReservationScope, VolumeId};
 use crossbeam_channel::{Sender, bounded};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,7 +47,8 @@ pub struct TargetConfig {
     pub net: NetConfig,
     /// iSCSI.
     pub settings: iscsi::Settings,
-    /// How long a fence waits before the reservation command fails.
+    /// How long a reservation command may take, from its arrival at the volume's home; it fails when
+    /// writes of nexuses that it fences are not over by then.
     pub fence_timeout: Duration,
     /// Where a volume's shards live.
     pub shard_placement: ShardPlacement,
@@ -83,8 +88,8 @@ pub struct VolumeConfig {
     pub store: Arc<dyn Store>,
     /// Who may log in.
     pub access: Access,
-    /// The reservation state that outlived the last stop.
-    pub reservation: State,
+    /// What outlived the last stop.
+    pub reservation: Restored,
 }
 
 /// Why the target did not do what was asked.
@@ -131,6 +136,12 @@ pub enum TargetError {
     /// The target has stopped.
     #[error("the target has stopped")]
     Stopped,
+    /// A change of reservations came to nothing.
+    #[error(
+        "it ended with {0}: writes of those who would lose rights did not end in time, or it could \
+         not be made durable; nothing has changed"
+    )]
+    Reservations(Status),
     /// A command of the target's own failed.
     #[error("the logical unit answered {0:?}")]
     Failed(Failure),
@@ -145,6 +156,8 @@ pub struct SessionInfo {
     pub initiator: String,
     /// The initiator's part of the session id.
     pub isid: [u8; 6],
+    /// Relative target port identifier of the portal group that it came in by.
+    pub port: u16,
     /// The target's part.
     pub tsih: u16,
     /// The initiator's address.
@@ -189,7 +202,7 @@ pub struct Target {
     control: std::sync::Mutex<Control>,
 }
 
-struct Control {
+pub(super) struct Control {
     reactors: Option<Reactors<Message>>,
     volumes: Vec<Option<Arc<Volume>>>,
     portals: Vec<PortalRecord>,
@@ -276,12 +289,13 @@ impl Target {
             closing: AtomicBool::new(false),
             tokens: RcuCell::new(Vec::new()),
         });
-        let state = config.reservation;
+        let restored = config.reservation;
         let attached = Arc::clone(&volume);
-        self.ask(home, move |local, _shared| async move {
+        self.ask(home, move |local, shared| async move {
             let call = || Call::Attach(Arc::clone(&attached));
             local.call_all(call, None).await?;
-            let home = Home::new(Arc::clone(&attached), state);
+            let home = Home::new(Arc::clone(&attached), restored);
+            home.note_start(&local, &shared);
             local
                 .with_core(move |core, _| core.homes.insert(attached.index, home))
                 .await?;
@@ -308,7 +322,7 @@ impl Target {
             volume.closing.store(false, Ordering::Relaxed);
             return Err(TargetError::InUse { sessions });
         }
-        self.ask(volume.home, move |local, _| async move {
+        self.ask(volume.home, move |local, shared| async move {
             let announce = Announce::Dropped;
             local
                 .call_all(
@@ -320,6 +334,9 @@ impl Target {
                 )
                 .await?;
             local.call_all(|| Call::Retire(index), None).await?;
+            if let Ok(home) = home_of(index, &local).await {
+                home.save_history(&shared).await;
+            }
             local.call_all(|| Call::Detach(index), None).await.map(drop)
         })??;
         control.volumes[usize::from(index.0)] = None;
@@ -439,19 +456,20 @@ impl Target {
         Ok(all)
     }
 
-    /// A volume's reservation state.
+    /// What every nexus of a volume has under way at this moment; a nexus with nothing is left out.
     ///
     /// # Errors
-    /// When the volume is unknown.
-    pub fn reservation(&self, id: VolumeId) -> Result<State, TargetError> {
+    /// When the volume is unknown, or the reactors don't answer.
+    pub fn in_flight(&self, id: VolumeId) -> Result<Vec<InFlight>, TargetError> {
         let volume = find(&self.control(), id)?;
         let index = volume.index;
-        let state = self.ask(volume.home, move |local, _| async move {
+        let list = self.ask(volume.home, move |local, _| async move {
+            let replies = local.call_all(|| Call::InFlight(index), None).await?;
             local
-                .with_core(move |core, _| core.reservation_state(index))
+                .with_core(move |core, _| core.name_in_flight(index, replies))
                 .await
         })??;
-        state.ok_or(TargetError::UnknownVolume)
+        list.ok_or(TargetError::UnknownVolume)
     }
 
     /// Refuses logins, asks every session to log out (RFC 7143 section 11.9), drops those that are
@@ -482,7 +500,7 @@ impl Target {
         for volume in control.volumes.iter().flatten() {
             let volume = Arc::clone(volume);
             let index = volume.index;
-            self.ask(volume.home, move |local, _| async move {
+            self.ask(volume.home, move |local, shared| async move {
                 let announce = Announce::Dropped;
                 // A session that does not end, or a write that hangs, is no reason not to flush.
                 let soon = Some(local.now() + Duration::from_secs(5));
@@ -496,6 +514,9 @@ impl Target {
                     )
                     .await;
                 let _ = local.call_all(|| Call::Quiesce(index), soon).await;
+                if let Ok(home) = home_of(index, &local).await {
+                    home.save_history(&shared).await;
+                }
                 Medium::new(&local, &volume).flush().await
             })??;
         }
@@ -525,7 +546,7 @@ impl Target {
         clippy::disallowed_types,
         reason = "the control plane's own, off the I/O path"
     )]
-    fn control(&self) -> std::sync::MutexGuard<'_, Control> {
+    pub(super) fn control(&self) -> std::sync::MutexGuard<'_, Control> {
         self.control
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -544,7 +565,7 @@ impl Target {
     }
 
     /// Runs a procedure on a reactor and waits for what it returns.
-    fn ask<R, F, W>(&self, reactor: usize, work: W) -> Result<R, TargetError>
+    pub(super) fn ask<R, F, W>(&self, reactor: usize, work: W) -> Result<R, TargetError>
     where
         R: Send + 'static,
         F: Future<Output = R> + 'static,
@@ -582,12 +603,20 @@ impl From<Failure> for TargetError {
     }
 }
 
-fn find(control: &Control, id: VolumeId) -> Result<Arc<Volume>, TargetError> {
+pub(super) fn find(control: &Control, id: VolumeId) -> Result<Arc<Volume>, TargetError> {
     let mut volumes = control.volumes.iter().flatten();
     volumes
         .find(|volume| volume.id == id)
         .cloned()
         .ok_or(TargetError::UnknownVolume)
+}
+
+/// The home of a volume, for a procedure on its reactor.
+pub(super) async fn home_of(volume: VolumeIndex, local: &Local) -> Result<Rc<Home>, TargetError> {
+    let home = local
+        .with_core(move |core, _| core.homes.get(&volume).cloned())
+        .await?;
+    home.ok_or(TargetError::UnknownVolume)
 }
 
 /// What another thread has a reactor do.
@@ -602,12 +631,6 @@ impl Core {
         self.homes
             .get(&volume)
             .map_or(0, |home| home.inner.borrow().seats.len())
-    }
-
-    fn reservation_state(&self, volume: VolumeIndex) -> Option<State> {
-        self.homes
-            .get(&volume)
-            .map(|home| home.inner.borrow().state.clone())
     }
 
     fn identity_infos(&self, now: Instant) -> Vec<IdentityInfo> {
@@ -630,6 +653,7 @@ impl Core {
                 volume: Some(session.volume.id),
                 initiator: session.nexus.nexus.initiator.name().to_owned(),
                 isid: session.nexus.nexus.initiator.isid(),
+                port: session.nexus.nexus.target_port,
                 tsih: session.nexus.tsih,
                 address: conn.peer,
                 reactor: self.id,

@@ -8,6 +8,7 @@ use super::core::{Core, Turn};
 use super::local::{AbortSelect, Answer};
 use super::message::{Origin, Piece};
 use super::procedure::Procedure;
+use super::reserve::Refused;
 use crate::backend::{self, Done, zeros};
 use crate::base::buffer::Buffer;
 use crate::base::gather::Payload;
@@ -40,7 +41,7 @@ impl Core {
             return self.enable(key, command, turn);
         }
         let _ = conn.iscsi.refuse_data_out(command.task);
-        conn.activate(command.task, Work::Dormant);
+        conn.activate(&command, Work::Dormant);
         conn.dormant.push_back(command);
     }
 
@@ -155,8 +156,41 @@ impl Core {
             Plan::Reply(reply) => {
                 self.answer(key, command.task, Answer::of_reply(reply), turn);
             }
-            Plan::Fail(failure) => self.answer(key, command.task, Answer::Failed(failure), turn),
+            Plan::Fail(failure) => {
+                self.note_refusal(key, &command, &failure, turn);
+                self.answer(key, command.task, Answer::Failed(failure), turn);
+            }
             plan => self.start_procedure(key, command, plan),
+        }
+    }
+
+    /// Has the home write down a reservation command that was refused for its CDB or by an SPC-2
+    /// reservation.
+    fn note_refusal(
+        &self,
+        key: SlotKey,
+        command: &Command,
+        failure: &Failure,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(conn) = self.connections.get(key) else {
+            return;
+        };
+        let session = conn.session.as_ref();
+        let of_disk = |_: &&_| LunKind::of(command.lun) == LunKind::Disk;
+        let Some(session) = session.filter(of_disk) else {
+            return;
+        };
+        let refused = Refused {
+            cdb: command.cdb.as_slice(),
+            parameters: &[],
+            nexus: &session.nexus.nexus,
+            address: conn.peer,
+            failure,
+        };
+        let at_ms = self.shared.wall_clock_ms(turn.now());
+        if let Some(call) = refused.note(session.volume.index, at_ms) {
+            self.tell_home(session.volume.home, call, turn);
         }
     }
 
@@ -191,20 +225,13 @@ impl Core {
             .min(u32::try_from(range.length).unwrap_or(u32::MAX));
         if let Some(conn) = self.connections.get_mut(key) {
             conn.held_bytes += range.length;
+            let work = Work::Read {
+                asked: range.length,
+                send,
+            };
+            conn.activate(&command, work);
         }
-        let work = Work::Read {
-            asked: range.length,
-            send,
-        };
-        self.launch(
-            key,
-            command.task,
-            work,
-            backend::Op::Read,
-            range,
-            buffer,
-            turn,
-        );
+        self.launch(key, command.task, backend::Op::Read, range, buffer, turn);
     }
 
     /// A buffer for a READ or WRITE, if one is free and the connection has not taken its share yet: a
@@ -241,7 +268,7 @@ impl Core {
             length: range.length,
             durable,
         };
-        conn.activate(command.task, Work::AwaitData(plan));
+        conn.activate(&command, Work::AwaitData(plan));
         conn.iscsi.accept_data_out(command.task, buffer, 0);
     }
 
@@ -267,11 +294,11 @@ impl Core {
                     offset: plan.offset,
                     length: plan.length,
                 };
-                let work = Work::Write { asked: plan.length };
+                active.work = Work::Write { asked: plan.length };
                 let op = backend::Op::Write {
                     durable: plan.durable,
                 };
-                self.launch(key, task, work, op, range, Some(buffer), turn);
+                self.launch(key, task, op, range, Some(buffer), turn);
             }
             (Work::AwaitData(plan), Err(error)) => {
                 let length = plan.length;
@@ -293,15 +320,11 @@ impl Core {
 
     // ---- one piece ----------------------------------------------------------------------------
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call for both directions of the short way"
-    )]
+    /// Sends the one piece of a READ or WRITE on its way.
     fn launch(
         &mut self,
         key: SlotKey,
         task: TaskId,
-        work: Work,
         op: backend::Op,
         range: ByteRange,
         buffer: Option<Buffer>,
@@ -313,7 +336,7 @@ impl Core {
         let Some(session) = conn.session.as_ref() else {
             return;
         };
-        let access = if matches!(work, Work::Read { .. }) {
+        let access = if matches!(op, backend::Op::Read) {
             Access::Read
         } else {
             Access::Write
@@ -333,7 +356,6 @@ impl Core {
             },
         };
         let owner = session.volume.shards.owner(range.offset);
-        conn.activate(task, work);
         conn.outstanding += 1;
         self.dispatch(piece, owner, turn);
     }
@@ -409,7 +431,7 @@ impl Core {
     fn starve(&mut self, key: SlotKey, command: Command) {
         if let Some(conn) = self.connections.get_mut(key) {
             let _ = conn.iscsi.refuse_data_out(command.task);
-            conn.activate(command.task, Work::Starving);
+            conn.activate(&command, Work::Starving);
             self.starving.push_back((key, command));
         }
     }
@@ -438,13 +460,11 @@ impl Core {
             aborted: Rc::clone(&aborted),
             shared: self.shared.clone(),
         };
-        conn.activate(
-            command.task,
-            Work::Procedure {
-                aborted,
-                data: None,
-            },
-        );
+        let work = Work::Procedure {
+            aborted,
+            data: None,
+        };
+        conn.activate(&command, work);
         conn.outstanding += 1;
         self.local.spawn(procedure.run(plan));
     }

@@ -2,6 +2,7 @@
 
 use super::connection::Moving;
 use super::handle::ControlRequest;
+use super::in_flight::InFlight;
 use super::reserve::Sender;
 use super::tokens::Rod;
 use super::volume::{Volume, VolumeIndex};
@@ -9,6 +10,7 @@ use crate::backend;
 use crate::base::buffer::Buffer;
 use crate::base::slots::SlotKey;
 use crate::iscsi::TaskId;
+use crate::reservation::history::Entry;
 use crate::reservation::{self, Access, Nexus, NexusIndex};
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use crate::scsi::mode::ModePages;
@@ -16,6 +18,7 @@ use crate::scsi::ports::{PortGroupChange, Ports};
 use crate::scsi::unit::Medium;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 pub(crate) use super::failure::Failure;
 
@@ -128,12 +131,16 @@ pub(crate) enum Call {
         volume: VolumeIndex,
         lost: Arc<Lost>,
     },
+    /// Count what is under way for the volume here, nexus by nexus.
+    InFlight(VolumeIndex),
     /// Abort the tasks of these nexuses and answer when they are quiet; `spare` goes on.
     AbortNexuses {
         volume: VolumeIndex,
         nexuses: Arc<Vec<NexusIndex>>,
         spare: Option<Task>,
         attention: Option<UnitAttention>,
+        /// Grows by how many they are, before the answer.
+        count: Arc<AtomicU32>,
     },
     /// Queue unit attentions for sessions here, by TSIH; answers which sessions were found.
     Attend {
@@ -185,8 +192,13 @@ pub(crate) enum Call {
     /// At the volume's home: RESERVE (6/10), or RELEASE.
     ReserveLegacy {
         volume: VolumeIndex,
-        nexus: NexusIndex,
+        sender: Sender,
         release: bool,
+    },
+    /// At the volume's home: a reservation command was refused on its way there.
+    NoteRefusal {
+        volume: VolumeIndex,
+        entry: Box<Entry>,
     },
     /// At the volume's home: the index of a nexus, if the volume knows it. It stays this nexus' until
     /// a `Leave` gives it back.
@@ -206,13 +218,13 @@ pub(crate) enum Call {
     /// At the volume's home: PREVENT ALLOW MEDIUM REMOVAL.
     PreventRemoval {
         volume: VolumeIndex,
-        tsih: u16,
+        sender: Asking,
         prevent: bool,
     },
     /// At the volume's home: START STOP UNIT that loads or ejects.
     MoveMedium {
         volume: VolumeIndex,
-        tsih: u16,
+        sender: Asking,
         load: bool,
     },
     /// At the volume's home: FORMAT UNIT or SANITIZE begins.
@@ -264,6 +276,8 @@ pub(crate) enum Announce {
 pub(crate) enum UnitChange {
     /// SANITIZE and FORMAT UNIT, as they go on.
     Medium(Medium),
+    /// SANITIZE with EXIT FAILURE MODE.
+    ExitSanitizeFailure { by: Asking },
     /// SET TARGET PORT GROUPS.
     Ports {
         changes: Vec<PortGroupChange>,
@@ -285,6 +299,7 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     Index(NexusIndex),
     Delivered(Vec<u16>),
+    InFlight(Vec<InFlight>),
     Failed(Failure),
 }
 

@@ -18,7 +18,10 @@
 //! | `procedure`, `local`, `medium`, `commands` | everything longer, as `async` functions |
 //! | `shard` | backend issue: the check, range locks, what is in flight |
 //! | `home`, `reserve`, `nexuses`, `hold` | a volume's one writer: sessions, reservations, the fence |
+//! | `oversight` | what an operator may see and do of reservations |
+//! | `store` | the way to the store of reservations |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
+//! | `in_flight` | who has commands under way, for an operator |
 //! | `serve`, `message` | what reactors ask of each other |
 //! | `task_management` | aborts and resets |
 //!
@@ -26,31 +29,38 @@
 //! written by its home alone and read by everyone with one atomic load; no lock is taken here but by
 //! the handle, which no reactor uses.
 
+mod attend;
+mod chronicle;
 mod commands;
 mod connection;
 mod copies;
 mod core;
 mod directory;
+mod enact;
 mod failure;
 pub mod handle;
 mod hold;
 mod home;
+mod in_flight;
 mod io;
 mod local;
 mod login;
 mod medium;
 mod message;
 mod nexuses;
+mod oversight;
 mod owed;
 mod procedure;
 mod readiness;
 mod reserve;
 mod scope;
+mod serial;
 mod serve;
 mod session;
 mod shard;
 mod shards;
 mod shared;
+mod store;
 mod takeovers;
 mod task_management;
 mod tokens;
@@ -58,9 +68,13 @@ mod traffic;
 mod unit;
 mod volume;
 
+pub use chronicle::Restored;
 pub use directory::Redirect;
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
+pub use in_flight::InFlight;
+pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};
 pub use shards::{ShardMap, ShardPlacement};
-pub use shared::{ConnectionPlacement, ReservationStore, StoreFailed};
+pub use shared::ConnectionPlacement;
+pub use store::{ReservationStore, ReservationUpdate, StoreFailed};
 pub use takeovers::Takeover;
 pub use volume::{Access, VolumeIndex};

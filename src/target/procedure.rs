@@ -7,7 +7,7 @@ use super::io::of_data_out;
 use super::local::{Answer, Local, Request};
 use super::medium::Medium;
 use super::message::{Call, Reply, SessionNexus, UnitChange};
-use super::reserve::Sender;
+use super::reserve::{Refused, Sender};
 use super::session::Session;
 use super::shared::Shared;
 use super::volume::Volume;
@@ -67,6 +67,9 @@ impl Procedure {
         };
         let data = self.parameters(length).await?;
         let plan = self.plan_again(&data);
+        if let Plan::Fail(failure) = &plan {
+            self.note_refusal(&data, failure);
+        }
         match self.execute(plan).await? {
             Answer::Good { .. } => Ok(Answer::Good {
                 asked: u64::from(length),
@@ -137,14 +140,9 @@ impl Procedure {
                 )))
             }
             Plan::ReserveOut(command) => {
-                let task = (self.local.reactor(), self.connection, self.task);
-                let sender = Sender {
-                    nexus: self.nexus.index,
-                    task,
-                };
                 let call = Call::ReserveOut {
                     volume: self.volume.index,
-                    sender,
+                    sender: self.sender(),
                     command,
                 };
                 self.change(call).await
@@ -174,10 +172,9 @@ impl Procedure {
             }
             Plan::MoveMedium { load } => self.move_medium(load).await,
             Plan::PreventRemoval { prevent } => {
-                let (volume, tsih) = (self.volume.index, self.nexus.tsih);
                 self.change(Call::PreventRemoval {
-                    volume,
-                    tsih,
+                    volume: self.volume.index,
+                    sender: self.nexus.asking(),
                     prevent,
                 })
                 .await
@@ -228,13 +225,36 @@ impl Procedure {
     }
 
     async fn reserve_legacy(&self, release: bool) -> Result<Answer, Failure> {
-        let (volume, nexus) = (self.volume.index, self.nexus.index);
         self.change(Call::ReserveLegacy {
-            volume,
-            nexus,
+            volume: self.volume.index,
+            sender: self.sender(),
             release,
         })
         .await
+    }
+
+    fn sender(&self) -> Sender {
+        Sender {
+            nexus: self.nexus.clone(),
+            address: self.peer,
+            task: (self.local.reactor(), self.connection, self.task),
+        }
+    }
+
+    /// Has the home write down that a reservation command was refused before it got there.
+    fn note_refusal(&self, parameters: &[u8], failure: &Failure) {
+        let refused = Refused {
+            cdb: &self.cdb,
+            parameters,
+            nexus: &self.nexus.nexus,
+            address: self.peer,
+            failure,
+        };
+        let at_ms = self.shared.wall_clock_ms(self.local.now());
+        if let Some(call) = refused.note(self.volume.index, at_ms) {
+            let reactor = self.volume.home;
+            self.local.post(Request::Tell { reactor, call });
+        }
     }
 
     /// The same command, going on by itself: it outlives its status, its abort and its session, but

@@ -4,7 +4,7 @@ use super::connection::{AbortTicket, Funeral, Phase, Quiet};
 use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::local::AbortSelect;
-use super::message::{Announce, Call, Message, Reply, UnitChange};
+use super::message::{Announce, Call, Message, Reply, Task, UnitChange};
 use super::reserve::{self, reply_of};
 use super::scope;
 use super::shard::Shard;
@@ -12,12 +12,14 @@ use super::volume::VolumeIndex;
 use crate::backend::ChannelId;
 use crate::base::rcu;
 use crate::base::slots::SlotKey;
-use crate::iscsi::{AsyncEvent, TaskId};
-use crate::reservation::NexusIndex;
+use crate::iscsi::AsyncEvent;
+use crate::reservation::{Access, NexusIndex};
 use crate::scsi::attention::UnitAttention;
+use crate::scsi::unit::Medium;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Who asked: a reactor and its token.
 pub(crate) type Asker = (usize, SlotKey);
@@ -42,17 +44,31 @@ impl Core {
             Call::Fence { volume, lost } => {
                 self.watch_writes(volume, &lost, asker.0, asker.1, turn);
             }
+            Call::InFlight(volume) => {
+                let counted = self.count_in_flight(volume);
+                turn.reply(asker.0, asker.1, Reply::InFlight(counted));
+            }
             Call::AbortNexuses {
                 volume,
                 nexuses,
                 spare,
                 attention,
+                count,
             } => {
                 let concerned = |index: NexusIndex| nexuses.binary_search(&index).is_ok();
-                self.abort_sessions(volume, concerned, spare, attention, asker, turn);
+                let order = AbortOrder {
+                    spare,
+                    attention,
+                    count: Some(&count),
+                };
+                self.abort_sessions(volume, concerned, order, asker, turn);
             }
             Call::AbortUnit { volume, spare } => {
-                self.abort_sessions(volume, |_| true, spare, None, asker, turn);
+                let order = AbortOrder {
+                    spare,
+                    ..AbortOrder::default()
+                };
+                self.abort_sessions(volume, |_| true, order, asker, turn);
             }
             Call::Attend { volume, attentions } => {
                 let delivered = self.attend(volume, &attentions);
@@ -120,8 +136,11 @@ impl Core {
                     }
                 });
             }
-            Call::ReserveLegacy { nexus, release, .. } => {
-                let work = reserve::reserve_legacy(home, nexus, release, local, shared);
+            Call::NoteRefusal { entry, .. } => home.note(*entry, &local, &shared),
+            Call::ReserveLegacy {
+                sender, release, ..
+            } => {
+                let work = reserve::reserve_legacy(home, sender, release, local, shared);
                 self.answer_later(asker, async { reply_of(work.await) });
             }
             Call::ModeSelect {
@@ -135,6 +154,9 @@ impl Core {
                         Ok(serial) => serial,
                         Err(failure) => return Reply::Failed(failure),
                     };
+                    if let Err(failure) = home.authorise(sender.index, Access::Write) {
+                        return Reply::Failed(failure);
+                    }
                     let before = home.volume.unit.load(&rcu::pin()).modes.current;
                     if before == *pages && !save {
                         return Reply::Done;
@@ -154,11 +176,23 @@ impl Core {
                     reply_of(local.call_all(call, None).await.map(drop))
                 });
             }
-            Call::PreventRemoval { tsih, prevent, .. } => {
-                home.prevent_removal(|seat| seat.tsih == tsih, prevent);
-                turn.reply(asker.0, asker.1, Reply::Done);
+            Call::PreventRemoval {
+                sender, prevent, ..
+            } => {
+                let allowed = home.authorise(sender.index, access_if(prevent));
+                if allowed.is_ok() {
+                    home.prevent_removal(|seat| seat.tsih == sender.tsih, prevent);
+                }
+                turn.reply(asker.0, asker.1, reply_of(allowed));
             }
-            Call::MoveMedium { volume, tsih, load } => match home.move_medium(load) {
+            Call::MoveMedium {
+                volume,
+                sender,
+                load,
+            } => match home
+                .authorise(sender.index, access_if(!load))
+                .and_then(|()| home.move_medium(load))
+            {
                 Err(failure) => turn.reply(asker.0, asker.1, Reply::Failed(failure)),
                 Ok(false) => turn.reply(asker.0, asker.1, Reply::Done),
                 // It may be another medium than the one that was there.
@@ -167,13 +201,15 @@ impl Core {
                     let call = || Call::AttendAll {
                         volume,
                         attention,
-                        but: Some(tsih),
+                        but: Some(sender.tsih),
                     };
                     reply_of(local.call_all(call, None).await.map(drop))
                 }),
             },
             Call::BeginErasure { nexus, medium, .. } => {
-                let begun = home.begin_erasure(nexus, medium);
+                let begun = home
+                    .authorise(nexus, Access::Write)
+                    .and_then(|()| home.begin_erasure(nexus, medium));
                 turn.reply(asker.0, asker.1, reply_of(begun));
             }
             Call::EndErasure { nexus, medium, .. } => {
@@ -186,6 +222,11 @@ impl Core {
                         Ok(serial) => serial,
                         Err(failure) => return Reply::Failed(failure),
                     };
+                    if let Some(by) = change.by()
+                        && let Err(failure) = home.authorise(by, Access::Write)
+                    {
+                        return Reply::Failed(failure);
+                    }
                     let attention = change.attention();
                     home.publish(|unit| change.apply(unit));
                     if let Some((attention, but)) = attention {
@@ -294,11 +335,15 @@ impl Core {
         &mut self,
         volume: VolumeIndex,
         concerned: impl Fn(NexusIndex) -> bool,
-        spare: Option<(usize, SlotKey, TaskId)>,
-        attention: Option<UnitAttention>,
+        order: AbortOrder<'_>,
         asker: Asker,
         turn: &mut Turn<'_, '_>,
     ) {
+        let AbortOrder {
+            spare,
+            attention,
+            count,
+        } = order;
         let tas = self.shards.get(volume).is_some_and(|shard| {
             shard
                 .volume
@@ -320,6 +365,10 @@ impl Core {
             let status = status.filter(|_| own.is_none());
             let select = AbortSelect::AllBut(own.map(|(_, _, task)| task));
             let aborted = self.abort_with(key, select, status, &ticket, turn);
+            if let Some(count) = count {
+                let aborted = u32::try_from(aborted).unwrap_or(u32::MAX);
+                count.fetch_add(aborted, Ordering::Relaxed);
+            }
             // Who had nothing to lose is not told that it was lost (SAM-5 section 5.14).
             let attention = attention.filter(|_| aborted > 0);
             let session = self
@@ -404,6 +453,28 @@ impl Core {
     }
 }
 
+/// How the commands of sessions are to be aborted.
+#[derive(Debug, Clone, Copy, Default)]
+struct AbortOrder<'a> {
+    /// This one goes on.
+    spare: Option<Task>,
+    /// Who loses commands is told by this.
+    attention: Option<UnitAttention>,
+    /// Grows by how many they are.
+    count: Option<&'a AtomicU32>,
+}
+
+/// What START STOP UNIT and PREVENT ALLOW MEDIUM REMOVAL need: ejecting and preventing change how the
+/// logical unit works for everybody, loading and allowing never conflict (SPC-4 section 5.13.1), not
+/// with an SPC-2 reservation either.
+const fn access_if(intrusive: bool) -> Access {
+    if intrusive {
+        Access::Write
+    } else {
+        Access::Exempt
+    }
+}
+
 impl Call {
     /// The volume, for calls that only its home can serve.
     fn home(&self) -> Option<VolumeIndex> {
@@ -411,6 +482,7 @@ impl Call {
             Self::ReserveOut { volume, .. }
             | Self::ReserveIn { volume, .. }
             | Self::ReserveLegacy { volume, .. }
+            | Self::NoteRefusal { volume, .. }
             | Self::Hold { volume, .. }
             | Self::AddToken { volume, .. }
             | Self::ModeSelect { volume, .. }
@@ -430,6 +502,11 @@ impl UnitChange {
     fn apply(self, unit: &mut crate::scsi::LogicalUnit) {
         match self {
             Self::Medium(medium) => unit.medium = medium,
+            Self::ExitSanitizeFailure { .. } => {
+                if matches!(unit.medium, Medium::SanitizeFailed { .. }) {
+                    unit.medium = Medium::Ready;
+                }
+            }
             Self::Ports { changes, .. } => unit.ports = unit.ports.changed(&changes),
             Self::PortSet(ports) => unit.ports = ports,
             Self::Blocks(blocks) => unit.geometry.blocks = blocks,
@@ -439,7 +516,7 @@ impl UnitChange {
     /// The nexus that asks for it.
     fn by(&self) -> Option<NexusIndex> {
         match self {
-            Self::Ports { by, .. } => Some(by.index),
+            Self::Ports { by, .. } | Self::ExitSanitizeFailure { by } => Some(by.index),
             Self::Medium(_) | Self::PortSet(_) | Self::Blocks(_) => None,
         }
     }
@@ -448,7 +525,7 @@ impl UnitChange {
     fn attention(&self) -> Option<(UnitAttention, Option<u16>)> {
         match self {
             Self::Ports { by, .. } => Some((UnitAttention::AccessStateChanged, Some(by.tsih))),
-            Self::Medium(_) | Self::PortSet(_) => None,
+            Self::Medium(_) | Self::ExitSanitizeFailure { .. } | Self::PortSet(_) => None,
             Self::Blocks(_) => Some((UnitAttention::CapacityChanged, None)),
         }
     }

@@ -44,9 +44,9 @@ pub(crate) struct Ticket {
 
 /// A piece between issue and completion.
 pub(crate) struct Issued {
-    volume: VolumeIndex,
-    nexus: Option<NexusIndex>,
-    changes_medium: bool,
+    pub(crate) volume: VolumeIndex,
+    pub(crate) nexus: Option<NexusIndex>,
+    pub(crate) changes_medium: bool,
     range: Range<u64>,
     reactor: usize,
     origin: Origin,

@@ -1,37 +1,17 @@
-//! What all reactors share: read-mostly cells, counters, and the way to the store of reservations.
+//! What all reactors share: read-mostly cells, counters, the way to the store.
 
 use super::directory::Directory;
-use super::failure::Failure;
 use super::message::Message;
 use super::shards::ShardPlacement;
-use super::volume::Volume;
-use crate::base::clock::Instant;
+use super::store::{ReservationStore, Saver};
+use crate::base::clock::{Instant, wall_clock_ms};
 use crate::base::limits;
 use crate::base::rcu::{self, RcuCell};
 use crate::iscsi;
 use crate::reactor::ExternalSender;
-use crate::reservation::{self, State};
-use crate::scsi::sense::{Code, SenseKey};
-use crate::volume::VolumeId;
-use crossbeam_channel::{Sender, bounded};
-use futures_channel::oneshot;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-/// Keeps reservation records over restarts. Called on a thread of its own, which may block.
-pub trait ReservationStore: Send + Sync {
-    /// Saves a volume's record. When it returns, the record survives a power cut.
-    ///
-    /// # Errors
-    /// Where it could not be made durable; the former record then stands.
-    fn save(&self, volume: VolumeId, record: &[u8]) -> Result<(), StoreFailed>;
-}
-
-/// The store could not do it.
-#[derive(Debug, thiserror::Error)]
-#[error("the reservation store failed: {0}")]
-pub struct StoreFailed(pub String);
 
 /// Where the connections of a volume live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,18 +34,11 @@ pub(crate) struct Shared {
     pub(crate) connection_placement: ConnectionPlacement,
     /// Milliseconds since 1970 at [`Instant::ZERO`].
     epoch_ms: u64,
-    saves: Sender<Save>,
+    pub(crate) saver: Saver,
     senders: OnceLock<Vec<ExternalSender<Message>>>,
     connections: AtomicU32,
     next_tsih: AtomicU16,
     next_token: AtomicU64,
-}
-
-struct Save {
-    volume: VolumeId,
-    record: Vec<u8>,
-    reactor: usize,
-    reply: oneshot::Sender<Result<(), StoreFailed>>,
 }
 
 /// What [`Shared::new`] is told.
@@ -80,9 +53,9 @@ pub(crate) struct SharedConfig {
 }
 
 impl Shared {
-    /// Starts the thread that saves reservations. It ends when the last of the reactors is gone.
+    /// Starts the thread that saves reservations.
     pub(crate) fn new(config: SharedConfig) -> std::io::Result<Arc<Self>> {
-        let (saves, jobs) = bounded::<Save>(limits::RESERVATION_SAVES_MAX);
+        let (saver, queue) = Saver::new();
         let shared = Arc::new(Self {
             reactors: config.reactors,
             directory: RcuCell::new(Directory::default()),
@@ -92,26 +65,13 @@ impl Shared {
             shard_bytes: config.shard_bytes,
             connection_placement: config.connection_placement,
             epoch_ms: epoch_ms(),
-            saves,
+            saver,
             senders: OnceLock::new(),
             connections: AtomicU32::new(0),
             next_tsih: AtomicU16::new(1),
             next_token: AtomicU64::new(1),
         });
-        let weak = Arc::downgrade(&shared);
-        let store = config.store;
-        std::thread::Builder::new()
-            .name("reservations".into())
-            .spawn(move || {
-                while let Ok(save) = jobs.recv() {
-                    let result = store.save(save.volume, &save.record);
-                    let _ = save.reply.send(result);
-                    // The reactor may be asleep; the answer alone does not wake it.
-                    if let Some(shared) = weak.upgrade() {
-                        shared.nudge(save.reactor);
-                    }
-                }
-            })?;
+        queue.start(config.store, Arc::downgrade(&shared))?;
         Ok(shared)
     }
 
@@ -135,38 +95,10 @@ impl Shared {
         })
     }
 
-    fn nudge(&self, reactor: usize) {
+    /// Has a reactor look at what it waits for.
+    pub(crate) fn nudge(&self, reactor: usize) {
         if let Some(sender) = self.sender(reactor) {
             let _ = sender.send(Message::Control(Box::new(|_, _| {})));
-        }
-    }
-
-    /// Makes the reservations of a volume durable, as far as APTPL asks for it.
-    pub(crate) async fn save_reservations(
-        &self,
-        volume: &Volume,
-        state: &State,
-    ) -> Result<(), Failure> {
-        let (reply, receiver) = oneshot::channel();
-        let record = reservation::encode(&state.after_power_loss());
-        let save = Save {
-            volume: volume.id,
-            record,
-            reactor: volume.home,
-            reply,
-        };
-        let failed = Failure::check(SenseKey::IllegalRequest, Code::INSUFFICIENT_REGISTRATIONS);
-        if self.saves.try_send(save).is_err() {
-            tracing::error!(volume = %volume.name, "too many reservation changes wait for the store");
-            return Err(failed);
-        }
-        match receiver.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                tracing::error!(volume = %volume.name, %error, "reservation not durable, refused");
-                Err(failed)
-            }
-            Err(_) => Err(Failure::target("the reservation store is gone")),
         }
     }
 
@@ -215,7 +147,5 @@ impl Shared {
 /// The wall clock at the zero of the monotonic one; it is not followed when it is set.
 fn epoch_ms() -> u64 {
     let now = Instant::now();
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let wall = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-    wall.saturating_sub(now.nanos() / 1_000_000)
+    wall_clock_ms().saturating_sub(now.nanos() / 1_000_000)
 }

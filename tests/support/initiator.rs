@@ -274,6 +274,11 @@ impl Initiator {
         }
     }
 
+    /// Whether that command's status has been received.
+    pub fn is_answered(&self, itt: u32) -> bool {
+        self.finished.contains_key(&itt)
+    }
+
     /// Forgets a command that will never get a status (it was aborted).
     pub fn forget(&mut self, itt: u32) {
         self.pending.remove(&itt);

@@ -12,10 +12,12 @@
 
 pub mod chap;
 pub mod cluster;
+pub mod gate;
 pub mod initiator;
 pub mod login;
 pub mod pdu;
 pub mod reserve;
+pub mod rig;
 pub mod scsi;
 pub mod seccomp;
 pub mod server;

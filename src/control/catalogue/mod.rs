@@ -27,7 +27,7 @@ use self::portals::PortalBook;
 use self::table::Table;
 use super::access::AccessBook;
 use crate::backend::BackendSpec;
-use crate::target::{ReservationStore, StoreFailed};
+use crate::target::{ReservationStore, ReservationUpdate, StoreFailed};
 use crate::volume::{
     self, CommonSettings, GroupName, NamingAuthority, NewVolume, SanName, VolumeId, VolumeName,
     VolumeSettings,
@@ -50,6 +50,15 @@ pub struct Policy {
     pub settings: CommonSettings,
     /// Who may log in.
     pub access: AccessBook,
+}
+
+/// What is kept of a volume's reservations beside their record; bytes that nobody has looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptHistory {
+    /// Entries of the history with their sequence numbers, oldest first.
+    pub entries: Vec<(u64, Vec<u8>)>,
+    /// Since when the registrations of the record stand.
+    pub ages: Option<Vec<u8>>,
 }
 
 /// The row of a volume.
@@ -198,7 +207,7 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Removes a volume, finished or not, and its reservation record.
+    /// Removes a volume, finished or not, its reservation record and the history of it.
     ///
     /// # Errors
     /// It can't be removed, or the store failed; nothing has changed.
@@ -291,6 +300,14 @@ impl Catalogue {
         self.table.reservation(key(volume))
     }
 
+    /// The history of a volume's reservations that was last saved, oldest first.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn history(&self, volume: VolumeId) -> Result<KeptHistory, CatalogueError> {
+        self.table.history(key(volume))
+    }
+
     fn make_group_in(&self, model: &mut Model, name: &GroupName) -> Result<(), CatalogueError> {
         if model.group(&self.policy.san, name).is_err() {
             let group = self.policy.access.model_of(name);
@@ -315,8 +332,8 @@ impl Catalogue {
 }
 
 impl ReservationStore for Catalogue {
-    fn save(&self, volume: VolumeId, record: &[u8]) -> Result<(), StoreFailed> {
-        let saved = self.table.put_reservation(key(volume), record);
+    fn save(&self, volume: VolumeId, update: &ReservationUpdate) -> Result<(), StoreFailed> {
+        let saved = self.table.update_reservation(key(volume), update);
         saved.map_err(|error| StoreFailed(error.to_string()))
     }
 }

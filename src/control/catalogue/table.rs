@@ -7,7 +7,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefi
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{CatalogueError, DataDirectory};
+use super::{CatalogueError, DataDirectory, KeptHistory};
+use crate::target::ReservationUpdate;
 use crate::volume::{GroupName, SanName};
 
 /// The version of the tables and rows. Another one is refused, not guessed at.
@@ -21,6 +22,10 @@ const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 const GROUPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("groups");
 const VOLUMES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("volumes");
 const RESERVATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservations");
+const AGES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("reservation_ages");
+/// By volume and sequence number. A file that is older than this table gets it with the first save.
+const HISTORY: TableDefinition<'_, (u128, u64), &[u8]> =
+    TableDefinition::new("reservation_history");
 
 /// The open file. Each method is one transaction, durable when it returns.
 pub(super) struct Table {
@@ -128,18 +133,39 @@ impl Table {
         })
     }
 
-    /// Removes a volume's row, and with it its reservation record.
+    /// Removes a volume's row, and with it all that is kept of its reservations.
     pub(super) fn remove_volume(&self, name: &str, key: u128) -> Result<(), CatalogueError> {
         self.write(|transaction| {
             transaction.open_table(VOLUMES)?.remove(name)?;
             transaction.open_table(RESERVATIONS)?.remove(key)?;
+            transaction.open_table(AGES)?.remove(key)?;
+            let mut history = transaction.open_table(HISTORY)?;
+            history.retain_in((key, 0)..=(key, u64::MAX), |_, _| false)?;
             Ok(())
         })
     }
 
-    pub(super) fn put_reservation(&self, key: u128, record: &[u8]) -> Result<(), CatalogueError> {
+    /// Saves what has changed of a volume's reservations.
+    pub(super) fn update_reservation(
+        &self,
+        key: u128,
+        update: &ReservationUpdate,
+    ) -> Result<(), CatalogueError> {
         self.write(|transaction| {
-            transaction.open_table(RESERVATIONS)?.insert(key, record)?;
+            if let Some(record) = &update.record {
+                let mut records = transaction.open_table(RESERVATIONS)?;
+                records.insert(key, record.as_slice())?;
+            }
+            if let Some(ages) = &update.ages {
+                transaction.open_table(AGES)?.insert(key, ages.as_slice())?;
+            }
+            let mut history = transaction.open_table(HISTORY)?;
+            for sequence in &update.forget {
+                history.remove((key, *sequence))?;
+            }
+            for (sequence, entry) in &update.entries {
+                history.insert((key, *sequence), entry.as_slice())?;
+            }
             Ok(())
         })
     }
@@ -148,6 +174,23 @@ impl Table {
         self.read(|transaction| {
             let entry = transaction.open_table(RESERVATIONS)?.get(key)?;
             Ok(entry.map(|entry| entry.value().to_vec()))
+        })
+    }
+
+    /// What is kept beside the record; nothing in a file that is older than its tables.
+    pub(super) fn history(&self, key: u128) -> Result<KeptHistory, CatalogueError> {
+        self.read(|transaction| {
+            let mut kept = KeptHistory::default();
+            if let Some(table) = if_there(transaction.open_table(HISTORY))? {
+                for entry in table.range((key, 0)..=(key, u64::MAX))? {
+                    let (place, bytes) = entry?;
+                    kept.entries.push((place.value().1, bytes.value().to_vec()));
+                }
+            }
+            if let Some(table) = if_there(transaction.open_table(AGES))? {
+                kept.ages = table.get(key)?.map(|ages| ages.value().to_vec());
+            }
+            Ok(kept)
         })
     }
 
@@ -217,6 +260,15 @@ impl Table {
     }
 }
 
+/// A table, unless nobody has made it yet.
+fn if_there<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
+    match table {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn commit(
     database: &Database,
     body: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
@@ -254,6 +306,8 @@ fn create(directory: &DataDirectory, path: &Path) -> Result<Database, CatalogueE
         transaction.open_table(GROUPS)?;
         transaction.open_table(VOLUMES)?;
         transaction.open_table(RESERVATIONS)?;
+        transaction.open_table(AGES)?;
+        transaction.open_table(HISTORY)?;
         Ok(())
     })
     .map_err(|error| CatalogueError::of_redb(&draft, &error))?;
@@ -265,6 +319,25 @@ fn create(directory: &DataDirectory, path: &Path) -> Result<Database, CatalogueE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_from_before_the_history_gets_one() {
+        let data = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(data.path()).unwrap();
+        let table = Table::open(&directory).unwrap();
+        commit(&table.database, |transaction| {
+            assert!(transaction.delete_table(HISTORY)? && transaction.delete_table(AGES)?);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(table.history(7).unwrap(), KeptHistory::default());
+        let update = ReservationUpdate {
+            entries: vec![(1, b"first".to_vec())],
+            ..ReservationUpdate::default()
+        };
+        table.update_reservation(7, &update).unwrap();
+        assert_eq!(table.history(7).unwrap().entries, update.entries);
+    }
 
     #[test]
     fn another_version_is_refused() {

@@ -21,6 +21,13 @@ fn make(catalogue: &Catalogue, name: &str) -> Volume {
     volume
 }
 
+fn record(bytes: &[u8]) -> ReservationUpdate {
+    ReservationUpdate {
+        record: Some(bytes.to_vec()),
+        ..ReservationUpdate::default()
+    }
+}
+
 #[test]
 fn everything_is_there_after_a_restart() {
     let data = tempfile::tempdir().unwrap();
@@ -29,8 +36,8 @@ fn everything_is_there_after_a_restart() {
         assert!(!catalogue.is_founded().unwrap());
         let (first, second) = (make(&catalogue, "vol-1"), make(&catalogue, "vol-2"));
         catalogue.set_founded().unwrap();
-        catalogue.save(first.id, b"record 1").unwrap();
-        catalogue.save(first.id, b"record 2").unwrap();
+        catalogue.save(first.id, &record(b"record 1")).unwrap();
+        catalogue.save(first.id, &record(b"record 2")).unwrap();
         catalogue.create_group(&"spare".parse().unwrap()).unwrap();
         let second = catalogue.resize_volume(&second, 2 << 30).unwrap();
         (first, second)
@@ -63,7 +70,7 @@ fn a_change_is_on_disk_when_it_returns() {
     let data = tempfile::tempdir().unwrap();
     let (catalogue, _) = open(data.path()).unwrap();
     let volume = make(&catalogue, "vol-1");
-    catalogue.save(volume.id, b"held").unwrap();
+    catalogue.save(volume.id, &record(b"held")).unwrap();
     let after_crash = tempfile::tempdir().unwrap();
     let file = "catalogue.redb";
     std::fs::copy(data.path().join(file), after_crash.path().join(file)).unwrap();
@@ -73,6 +80,44 @@ fn a_change_is_on_disk_when_it_returns() {
         recovered.reservation(volume.id).unwrap().as_deref(),
         Some(&b"held"[..])
     );
+}
+
+#[test]
+fn a_history_comes_and_goes_with_its_volume_alone() {
+    let entry = |sequence: u64| (sequence, sequence.to_le_bytes().to_vec());
+    let data = tempfile::tempdir().unwrap();
+    let (catalogue, _) = open(data.path()).unwrap();
+    let volumes = [make(&catalogue, "vol-1"), make(&catalogue, "vol-2")];
+    let [first, second] = volumes.each_ref().map(|volume| volume.id);
+    for volume in [first, second] {
+        assert_eq!(catalogue.history(volume).unwrap(), KeptHistory::default());
+        let update = ReservationUpdate {
+            ages: Some(b"ages".to_vec()),
+            entries: vec![entry(2), entry(u64::MAX), entry(1)],
+            ..record(b"record")
+        };
+        catalogue.save(volume, &update).unwrap();
+    }
+    let update = ReservationUpdate {
+        forget: vec![1, u64::MAX, 77],
+        entries: vec![(2, b"replaced".to_vec()), entry(3)],
+        ..ReservationUpdate::default()
+    };
+    catalogue.save(first, &update).unwrap();
+    let kept = KeptHistory {
+        entries: vec![(2, b"replaced".to_vec()), entry(3)],
+        ages: Some(b"ages".to_vec()),
+    };
+    assert_eq!(catalogue.history(first).unwrap(), kept);
+    let record = catalogue.reservation(first).unwrap();
+    assert_eq!(record.as_deref(), Some(&b"record"[..]));
+    catalogue.remove_volume(&volumes[0]).unwrap();
+    assert_eq!(catalogue.history(first).unwrap(), KeptHistory::default());
+    let kept = KeptHistory {
+        entries: vec![entry(1), entry(2), entry(u64::MAX)],
+        ages: Some(b"ages".to_vec()),
+    };
+    assert_eq!(catalogue.history(second).unwrap(), kept);
 }
 
 #[test]

@@ -160,6 +160,9 @@ pub struct LimitsConfig {
     pub nop_interval: Span,
     /// How long sessions have to log out when the server drains.
     pub drain_timeout: Span,
+    /// How long a reservation command may take, its wait for writes of fenced nexuses included.
+    #[serde(deserialize_with = "values::fence_timeout")]
+    pub fence_timeout: Span,
 }
 
 impl Default for LimitsConfig {
@@ -170,6 +173,7 @@ impl Default for LimitsConfig {
             login_timeout: Span(limits::LOGIN_TIMEOUT),
             nop_interval: Span(limits::NOP_INTERVAL),
             drain_timeout: Span(limits::DRAIN_TIMEOUT),
+            fence_timeout: Span(limits::FENCE_TIMEOUT),
         }
     }
 }

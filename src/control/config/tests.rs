@@ -80,6 +80,18 @@ fn an_error_names_file_line_and_what_was_expected() {
     assert!(message.starts_with("my.toml:2:"), "{message}");
     assert!(message.contains("from 1 to 4096, got 0"), "{message}");
 
+    for wrong in ["999ms", "26s"] {
+        let message = refused(&format!("[limits]\nfence_timeout = \"{wrong}\"\n"));
+        assert!(
+            message.starts_with("my.toml:2:17: limits.fence_timeout: "),
+            "{message}"
+        );
+        assert!(
+            message.contains("from 1s to 25s") && message.contains(wrong),
+            "{message}"
+        );
+    }
+
     let message = refused("[san]\nname = \"X\"\n");
     assert!(
         message.contains("san.name") && message.contains("SAN name"),

@@ -300,6 +300,19 @@ pub(super) fn registrations<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     within(deserializer, limits::NEXUSES_MAX)
 }
 
+pub(super) fn fence_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+    let span = Span::deserialize(deserializer)?;
+    let (min, max) = (limits::FENCE_TIMEOUT_MIN, limits::FENCE_TIMEOUT_MAX);
+    if (min..=max).contains(&span.0) {
+        return Ok(span);
+    }
+    Err(serde::de::Error::custom(format!(
+        "expected a time from {} to {}, below the 30s after which initiators give up, got {span}",
+        Span(min),
+        Span(max)
+    )))
+}
+
 pub(super) fn reactors<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u32>, D::Error> {

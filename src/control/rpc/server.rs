@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::message::{RpcError, answer};
 use super::{CONNECTION_IDLE_MAX, CONNECTIONS_MAX, ControlSocket, REQUEST_BYTES_MAX, methods};
 use crate::control::service::Service;
+use crate::reservation::history::Process;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -119,6 +120,7 @@ fn refuse(mut stream: &UnixStream) {
 fn converse(service: &Service, stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(CONNECTION_IDLE_MAX))?;
     stream.set_write_timeout(Some(CONNECTION_IDLE_MAX))?;
+    let caller = caller(stream);
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     let mut line = Vec::new();
@@ -139,10 +141,19 @@ fn converse(service: &Service, stream: &UnixStream) -> io::Result<()> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if let Some(answer) = methods::handle(service, &line) {
+        if let Some(answer) = methods::handle(service, caller, &line) {
             let mut text = answer.to_string();
             text.push('\n');
             writer.write_all(text.as_bytes())?;
         }
     }
+}
+
+/// Who is at the other end (SO_PEERCRED).
+fn caller(stream: &UnixStream) -> Option<Process> {
+    let credentials = rustix::net::sockopt::socket_peercred(stream).ok()?;
+    Some(Process {
+        uid: credentials.uid.as_raw(),
+        pid: u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()?,
+    })
 }

@@ -110,6 +110,7 @@ impl Running {
             tuning,
             login_timeout: config.limits.login_timeout.0,
             nop_interval: config.limits.nop_interval.0,
+            fence_timeout: config.limits.fence_timeout.0,
             reservations: catalogue.clone(),
         })?;
         let settings = ServiceSettings {

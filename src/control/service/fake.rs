@@ -13,10 +13,15 @@ use crate::base::clock::Instant;
 use crate::control::catalogue::{Catalogue, DataDirectory};
 use crate::control::config::Config;
 use crate::control::plane::{
-    DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, Registration, ReservationInfo,
-    VolumeConfig,
+    DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, VolumeConfig,
 };
-use crate::target::{IdentityInfo, SessionInfo};
+use crate::reservation::{
+    Command, Context, InitiatorPort, Key, Nexus, NexusIndex, ReservationType, ScopeAndType, apply,
+    evict_all, evict_key, history,
+};
+use crate::target::{
+    Change, Cleared, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport, SessionInfo,
+};
 use crate::volume::VolumeId;
 
 #[derive(Default)]
@@ -24,8 +29,52 @@ pub(crate) struct FakePlane {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+/// The key of the holder.
+const HELD_KEY: Key = Key(0xabc);
+const CONTEXT: Context<'_> = Context {
+    ports: &[1],
+    known: &|_| Vec::new(),
+    registrations_max: 16,
+};
+
+/// A nexus of host 1, host 2 and so on.
+fn host(number: u8) -> Nexus {
+    let name = format!("iqn.1993-08.org.debian:01:host{number}");
+    Nexus::new(InitiatorPort::new(&name, [0, 2, 0x3d, 0, 0, 1]), 1)
+}
+
+/// Host 1 holds the reservation; host 2 has registered a key of printable bytes.
+fn reserved() -> ReservationReport {
+    let kind = ReservationType::WriteExclusiveRegistrantsOnly;
+    let register = |new_key| Command::RegisterAndIgnore {
+        new_key,
+        aptpl: true,
+        all_target_ports: false,
+    };
+    let text_key = Key(u64::from_be_bytes(*b"VRTS0002"));
+    let key = HELD_KEY;
+    let commands = [
+        (1, register(key)),
+        (2, register(text_key)),
+        (1, Command::Reserve { key, kind }),
+    ];
+    commands
+        .iter()
+        .fold(ReservationReport::default(), |report, (from, command)| {
+            let next = apply(&report.state, &host(*from), command, &CONTEXT)
+                .unwrap()
+                .next;
+            ReservationReport {
+                ages: report.ages.after(&report.state, &next, 1000),
+                state: next,
+                changing: false,
+            }
+        })
+}
+
 struct State {
+    reservation: ReservationReport,
+    operator: Option<history::Process>,
     volumes: BTreeMap<VolumeId, VolumeConfig>,
     sessions: Vec<SessionInfo>,
     identities: Vec<IdentityInfo>,
@@ -34,7 +83,27 @@ struct State {
     calls: Vec<&'static str>,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            reservation: reserved(),
+            operator: None,
+            identities: Vec::new(),
+            volumes: BTreeMap::new(),
+            sessions: Vec::new(),
+            portals: Vec::new(),
+            refusal: None,
+            calls: Vec::new(),
+        }
+    }
+}
+
 impl FakePlane {
+    /// Who removed registrations last.
+    pub(crate) fn operator(&self) -> Option<history::Process> {
+        self.state.lock().unwrap().operator
+    }
+
     pub(crate) fn volumes(&self) -> Vec<VolumeId> {
         self.state.lock().unwrap().volumes.keys().copied().collect()
     }
@@ -64,6 +133,7 @@ impl FakePlane {
             volume: Some(volume),
             initiator: "iqn.1993-08.org.debian:01:host1".to_owned(),
             isid: [0, 2, 0x3d, 0, 0, 1],
+            port: 1,
             tsih: 7,
             address: "127.0.0.1:40000".parse().unwrap(),
             reactor: 0,
@@ -127,19 +197,98 @@ impl DataPlane for FakePlane {
         Ok(self.state.lock().unwrap().identities.clone())
     }
 
-    fn reservation(&self, _: VolumeId) -> Result<ReservationInfo, PlaneError> {
-        Ok(ReservationInfo {
-            generation: 3,
-            kind: Some(5),
-            holder: Some(0),
+    fn reservation(&self, _: VolumeId) -> Result<ReservationReport, PlaneError> {
+        let state = self.state.lock().unwrap();
+        Ok(state.reservation.clone())
+    }
+
+    fn reservation_history(&self, _: VolumeId) -> Result<Vec<history::Entry>, PlaneError> {
+        let actor = history::Actor::Nexus {
+            nexus: host(1),
+            address: Some("127.0.0.1:40000".parse().unwrap()),
+        };
+        let register = Command::Register {
+            key: Key::NONE,
+            new_key: HELD_KEY,
             aptpl: true,
-            registrations: vec![Registration {
-                key: 0xabc,
-                initiator: "iqn.1993-08.org.debian:01:host1".to_owned(),
-                isid: [0, 2, 0x3d, 0, 0, 1],
-                port: 1,
-            }],
-        })
+            all_target_ports: false,
+            others: None,
+        };
+        let registered = history::Entry {
+            sequence: 1,
+            status: history::Status::Good,
+            effect: true,
+            generation: 1,
+            ..history::Entry::new(1000, actor.clone(), (&register).into())
+        };
+        let refused = history::Entry {
+            sequence: 2,
+            last_ms: 3000,
+            times: 7,
+            status: history::Status::CONFLICT,
+            generation: 1,
+            ..history::Entry::new(2000, actor, (&Command::Clear { key: Key(0xbad) }).into())
+        };
+        Ok(vec![registered, refused])
+    }
+
+    fn foresee(&self, _: VolumeId, preemption: Preemption) -> Result<Option<Forecast>, PlaneError> {
+        let state = self.state.lock().unwrap().reservation.state.clone();
+        let kind = preemption.kind.unwrap_or(ReservationType::WriteExclusive);
+        let (by, key) = match preemption.by {
+            None => (host(1), HELD_KEY),
+            Some(name) => (Nexus::new(InitiatorPort::new(&name, [0; 6]), 1), Key::NONE),
+        };
+        let command = Command::Preempt {
+            key,
+            victim: preemption.victim,
+            scope_and_type: ScopeAndType::of(kind),
+        };
+        let result = apply(&state, &by, &command, &CONTEXT).map(|outcome| Change {
+            losses: history::losses(&state, &outcome.next, []),
+            attentions: outcome.attentions,
+            after: outcome.next,
+        });
+        let in_flight = vec![InFlight {
+            index: NexusIndex(1),
+            nexus: Some(host(2)),
+            commands: BTreeMap::from([(0x2a, 3), (0x28, 2)]),
+            awaiting_data: 1,
+            issued: 4,
+            issued_writes: 2,
+        }];
+        Ok(Some(Forecast {
+            by,
+            key,
+            kind,
+            result,
+            in_flight,
+        }))
+    }
+
+    fn clear_reservation(
+        &self,
+        _: VolumeId,
+        key: Option<Key>,
+        operator: Option<history::Process>,
+    ) -> Result<Option<Cleared>, PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        if let Some(message) = &state.refusal {
+            return Err(PlaneError::Failed(message.clone()));
+        }
+        state.operator = operator;
+        let before = state.reservation.state.clone();
+        let outcome = match key {
+            Some(key) => evict_key(&before, key),
+            None => evict_all(&before),
+        };
+        Ok(outcome.map(|outcome| {
+            state.reservation.state = outcome.next.clone();
+            Cleared {
+                losses: history::losses(&before, &outcome.next, []),
+                after: outcome.next,
+            }
+        }))
     }
 
     fn drain(&self, _: Duration) -> usize {

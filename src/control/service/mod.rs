@@ -8,6 +8,8 @@ pub(crate) mod fake;
 mod first_start;
 mod groups;
 mod refusal;
+mod reservation_views;
+mod reservations;
 mod stores;
 mod views;
 mod volumes;
@@ -21,8 +23,8 @@ use crossbeam_channel::Sender;
 
 use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
-use super::api::{ReservationView, ServerStatus, SessionList, SessionView, VolumeSelect};
-use super::catalogue::{Catalogue, Volume, has_own_file};
+use super::api::{ServerStatus, SessionList, SessionView};
+use super::catalogue::{Catalogue, KeptHistory, Volume, has_own_file};
 use super::error::{ControlError, ErrorKind};
 use super::plane::{DataPlane, VolumeConfig};
 use crate::backend::{Intent, Workers};
@@ -142,19 +144,6 @@ impl Service {
             .collect())
     }
 
-    /// A volume's registrations and reservation.
-    ///
-    /// # Errors
-    /// There is no such volume, or the data path did not answer.
-    pub fn show_reservation(&self, select: &VolumeSelect) -> Result<ReservationView, ControlError> {
-        let volume = self.find(&select.name)?;
-        let reservation = self
-            .plane
-            .reservation(volume.id)
-            .map_err(|error| about_volume(&volume.name, &error))?;
-        Ok(views::reservation(&volume.name, &reservation))
-    }
-
     /// The server itself.
     ///
     /// # Errors
@@ -202,6 +191,11 @@ impl Service {
     /// Opens a volume's store and serves it.
     fn attach(&self, volume: &Volume, intent: Intent) -> Result<(), ControlError> {
         let reservation = self.catalogue.reservation(volume.id)?;
+        let history = self.catalogue.history(volume.id).unwrap_or_else(|error| {
+            // It decides nothing; a volume is served without it.
+            tracing::warn!(volume = %volume.name, %error, "the history starts anew");
+            KeptHistory::default()
+        });
         let store = self.stores.open(volume, intent)?;
         let settings = &volume.settings;
         let common = &self.catalogue.policy().settings;
@@ -220,6 +214,7 @@ impl Service {
             store,
             access: self.catalogue.policy().access.of(&volume.group).clone(),
             reservation,
+            history,
         };
         self.plane
             .attach_volume(config)

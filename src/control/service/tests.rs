@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::control::api::{
-    BackendKind, GroupSelect, VolumeCreate, VolumeDelete, VolumeResize, VolumeState,
+    BackendKind, GroupSelect, HistoryQuery, PreemptCheck, ReservationClear, VolumeCreate,
+    VolumeDelete, VolumeResize, VolumeSelect, VolumeState,
 };
 use crate::control::catalogue::own_file;
+use crate::reservation::history::Process;
 use crate::target::{IdentityInfo, Takeover};
 use crate::volume::{BlockSize, ReservationScope, VolumeSettings};
 
@@ -349,8 +351,141 @@ fn sessions_and_reservations_have_names() {
         reservation.kind.as_deref(),
         Some("WRITE EXCLUSIVE - REGISTRANTS ONLY")
     );
-    assert_eq!(reservation.registrations[0].key, "0x0000000000000abc");
-    assert!(reservation.registrations[0].holder);
+    assert_eq!(reservation.since_ms, Some(1000));
+    let [holder, other] = &reservation.registrations[..] else {
+        panic!("two registrations: {reservation:?}");
+    };
+    assert_eq!(holder.key, "0x0000000000000abc");
+    assert!(holder.holder && !other.holder);
+    assert_eq!(
+        (&holder.key_text, other.key_text.as_deref()),
+        (&None, Some("VRTS0002"))
+    );
+    assert_eq!(holder.addresses, ["127.0.0.1:40000"]);
+    assert_eq!(other.addresses, [""; 0], "host 2 is not logged in");
+}
+
+#[test]
+fn a_history_is_cut_by_time_and_number() {
+    let data = tempfile::tempdir().unwrap();
+    let (service, _stopped) = service(data.path(), &Arc::new(FakePlane::default()));
+    let numbers = |limit, since_ms| {
+        let name = "volume-1".parse().unwrap();
+        let query = HistoryQuery {
+            name,
+            limit,
+            since_ms,
+        };
+        let shown = service.reservation_history(&query).unwrap();
+        let numbers: Vec<_> = shown.entries.iter().map(|entry| entry.sequence).collect();
+        assert_eq!(numbers.len() + shown.left_out, 2);
+        numbers
+    };
+    assert_eq!(numbers(None, None), [1, 2]);
+    assert_eq!(numbers(Some(1), None), [2]);
+    // The second one began at 2000, and came again until 3000.
+    assert_eq!(numbers(None, Some(2500)), [2]);
+    assert_eq!(numbers(Some(0), None), [0; 0]);
+    assert_eq!(numbers(None, Some(3001)), [0; 0]);
+}
+
+#[test]
+fn a_preemption_is_foreseen_with_what_is_in_flight() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let check = |preempt: &str, by: Option<&str>| {
+        service.check_preempt(&PreemptCheck {
+            name: "volume-1".parse().unwrap(),
+            preempt: preempt.to_owned(),
+            type_code: None,
+            by: by.map(str::to_owned),
+        })
+    };
+    let told = check("0x5652545330303032", None).unwrap();
+    assert_eq!(told.status, "GOOD");
+    let [victim] = &told.victims[..] else {
+        panic!("one victim: {told:?}");
+    };
+    assert_eq!(victim.loss.lost, ["registration", "write"]);
+    assert_eq!(
+        (victim.commands, victim.awaiting_data, victim.writes),
+        (5, 1, 2)
+    );
+    assert_eq!(told.attentions[0].sense, "2A/05");
+    assert_eq!(told.after.unwrap().registrations.len(), 1);
+
+    let refused = check("0xabc", Some("iqn.1993-08.org.debian:01:stranger")).unwrap();
+    assert_eq!(refused.status, "RESERVATION CONFLICT");
+    assert!(refused.victims.is_empty() && refused.after.is_none());
+
+    let unknown = check("0x77", None).unwrap_err();
+    assert_eq!(unknown.kind, ErrorKind::NotFound);
+    let expected = unknown.detail.expected.unwrap();
+    assert_eq!(expected, "one of 0x0000000000000abc, 0x5652545330303032");
+    let malformed = check("abc", None).unwrap_err();
+    assert_eq!(malformed.kind, ErrorKind::Invalid);
+    assert!(
+        malformed
+            .detail
+            .expected
+            .unwrap()
+            .contains("such as 0x123abc")
+    );
+    let nowhere = PreemptCheck {
+        name: "nowhere".parse().unwrap(),
+        preempt: "0x1".to_owned(),
+        type_code: None,
+        by: None,
+    };
+    assert_eq!(
+        service.check_preempt(&nowhere).unwrap_err().kind,
+        ErrorKind::NotFound
+    );
+    let kind = PreemptCheck {
+        name: "volume-1".parse().unwrap(),
+        type_code: Some(2),
+        ..nowhere
+    };
+    assert_eq!(
+        service.check_preempt(&kind).unwrap_err().kind,
+        ErrorKind::Invalid
+    );
+}
+
+#[test]
+fn an_operator_removes_a_key_and_then_the_rest() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let operator = Some(Process { uid: 7, pid: 8 });
+    let clear = |key: Option<&str>| {
+        let clear = ReservationClear {
+            name: "volume-1".parse().unwrap(),
+            key: key.map(str::to_owned),
+        };
+        service.clear_reservation(&clear, operator)
+    };
+    plane.refuse(Some("a write hangs"));
+    let failed = clear(None).unwrap_err();
+    assert!(failed.message.contains("a write hangs"), "{failed}");
+    plane.refuse(None);
+    let removed = clear(Some("0x5652545330303032")).unwrap();
+    assert_eq!(removed.losses.len(), 1);
+    assert_eq!(removed.after.registrations.len(), 1);
+    assert_eq!(plane.operator(), operator);
+    let again = clear(Some("0x5652545330303032")).unwrap_err();
+    assert_eq!(
+        again.detail.expected.as_deref(),
+        Some("one of 0x0000000000000abc")
+    );
+    let rest = clear(None).unwrap();
+    assert_eq!(rest.losses[0].lost, ["registration", "reservation"]);
+    assert_eq!(
+        (rest.after.registrations.len(), rest.after.type_code),
+        (0, None)
+    );
+    assert_eq!(clear(None).unwrap_err().kind, ErrorKind::NotFound);
 }
 
 #[test]

@@ -5,15 +5,11 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::base::clock::Instant;
-use crate::control::api::{
-    GroupView, RegistrationView, ReservationView, SessionView, VolumeState, VolumeView,
-};
+use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
 use crate::control::catalogue::{self, Model};
-use crate::control::plane::ReservationInfo;
 use crate::iscsi::AuthPolicy;
-use crate::reservation::Nexus;
 use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
-use crate::volume::{GroupName, Initiators, VolumeName};
+use crate::volume::{GroupName, Initiators};
 
 /// What a volume's view is made of.
 pub(super) struct Volume<'a> {
@@ -188,47 +184,6 @@ pub(super) fn session(
     }
 }
 
-pub(super) fn reservation(volume: &VolumeName, info: &ReservationInfo) -> ReservationView {
-    // All registrants hold a reservation of types 7 and 8 (SPC-5 section 5.14.10).
-    let all_hold = matches!(info.kind, Some(7 | 8));
-    let registrations = info
-        .registrations
-        .iter()
-        .enumerate()
-        .map(|(index, registration)| RegistrationView {
-            key: format!("{:#018x}", registration.key),
-            initiator: registration.initiator.clone(),
-            isid: match registration.port {
-                Nexus::CLIENT_PORT => "any".to_owned(),
-                _ => hex(&registration.isid),
-            },
-            port: registration.port,
-            holder: all_hold || info.holder == Some(index),
-        })
-        .collect();
-    ReservationView {
-        volume: volume.to_string(),
-        generation: info.generation,
-        kind: info.kind.map(type_name),
-        type_code: info.kind,
-        aptpl: info.aptpl,
-        registrations,
-    }
-}
-
-/// The name of a reservation type (SPC-5 section 6.14.3.4).
-fn type_name(code: u8) -> String {
-    match code {
-        1 => "WRITE EXCLUSIVE".to_owned(),
-        3 => "EXCLUSIVE ACCESS".to_owned(),
-        5 => "WRITE EXCLUSIVE - REGISTRANTS ONLY".to_owned(),
-        6 => "EXCLUSIVE ACCESS - REGISTRANTS ONLY".to_owned(),
-        7 => "WRITE EXCLUSIVE - ALL REGISTRANTS".to_owned(),
-        8 => "EXCLUSIVE ACCESS - ALL REGISTRANTS".to_owned(),
-        other => format!("TYPE {other:X}h"),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,10 +3,13 @@
 //! Every service action is a function from a state to an outcome. It works on a copy, so that a
 //! refusal half-way has changed nothing.
 
+mod evict;
 mod hold;
 mod preempt;
 mod register;
 mod relocate;
+
+pub use evict::{evict_all, evict_key};
 
 use super::command::{Command, Refusal};
 use super::identity::{InitiatorPort, Nexus};

@@ -40,7 +40,8 @@ impl Procedure {
         };
         let kind = match plan.kind {
             SanitizeKind::ExitFailureMode => {
-                let change = UnitChange::Medium(MediumState::Ready);
+                let by = self.nexus.asking();
+                let change = UnitChange::ExitSanitizeFailure { by };
                 return self
                     .change(Call::Change {
                         volume: self.volume.index,
@@ -96,9 +97,16 @@ impl Procedure {
 
     /// START STOP UNIT that loads or ejects (SBC-4 section 5.31).
     pub(crate) async fn move_medium(&self, load: bool) -> Result<Answer, Failure> {
-        self.medium(Access::Write).flush().await?;
-        let (volume, tsih) = (self.volume.index, self.nexus.tsih);
-        self.change(Call::MoveMedium { volume, tsih, load }).await
+        // What is loaded has nothing to flush, and everybody may load.
+        if !load {
+            self.medium(Access::Write).flush().await?;
+        }
+        self.change(Call::MoveMedium {
+            volume: self.volume.index,
+            sender: self.nexus.asking(),
+            load,
+        })
+        .await
     }
 }
 

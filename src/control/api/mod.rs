@@ -1,6 +1,6 @@
 //! The shapes of requests and answers on the control socket.
 //!
-//! Sizes are bytes, 64-bit keys and ISIDs are hexadecimal text (JSON numbers lose bits beyond 53).
+//! Sizes are bytes, times are milliseconds since 1970 (UTC), 64-bit keys and ISIDs are hexadecimal text (JSON numbers lose bits beyond 53).
 
 use std::path::PathBuf;
 
@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
+
+mod reservations;
+
+pub use reservations::*;
 
 /// Names of the methods.
 pub mod method {
@@ -31,6 +35,14 @@ pub mod method {
     pub const SESSION_LIST: &str = "session.list";
     /// A volume's reservation: [`super::VolumeSelect`] → [`super::ReservationView`].
     pub const RESERVATION_SHOW: &str = "reservation.show";
+    /// What happened to it: [`super::HistoryQuery`] → [`super::HistoryView`].
+    pub const RESERVATION_HISTORY: &str = "reservation.history";
+    /// What a PREEMPT would do, which is not done: [`super::PreemptCheck`] →
+    /// [`super::PreemptCheckView`].
+    pub const RESERVATION_CHECK: &str = "reservation.check";
+    /// Removes registrations and reservations in an emergency: [`super::ReservationClear`] →
+    /// [`super::ReservationClearView`].
+    pub const RESERVATION_CLEAR: &str = "reservation.clear";
     /// The server itself: no parameters → [`super::ServerStatus`].
     pub const SERVER_STATUS: &str = "server.status";
     /// Drains and stops the server: no parameters → `null`, before it has stopped.
@@ -244,40 +256,6 @@ pub struct SessionView {
     pub written_bytes: u64,
     /// What is wrong with its initiator name, if another host seems to use it.
     pub warning: Option<String>,
-}
-
-/// A volume's reservation as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReservationView {
-    /// The volume.
-    pub volume: String,
-    /// PRGENERATION.
-    pub generation: u32,
-    /// The type's name, such as `WRITE EXCLUSIVE - REGISTRANTS ONLY`; `None`: not reserved.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// The type's code.
-    pub type_code: Option<u8>,
-    /// Whether registrations persist over a loss of power.
-    pub aptpl: bool,
-    /// All registrations.
-    pub registrations: Vec<RegistrationView>,
-}
-
-/// One registration as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistrationView {
-    /// The key, as `0x` and sixteen hexadecimal digits.
-    pub key: String,
-    /// The initiator's iSCSI name.
-    pub initiator: String,
-    /// Its ISID, twelve hexadecimal digits; `any` where all sessions of the client share the
-    /// registration.
-    pub isid: String,
-    /// Relative target port identifier; 0 where the registration is good for every target port.
-    pub port: u16,
-    /// Whether it holds the reservation.
-    pub holder: bool,
 }
 
 /// The server as the control socket shows it.

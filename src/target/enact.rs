@@ -1,0 +1,222 @@
+//! How a change of reservations is carried out (spec/reservations.md section 7).
+
+use super::chronicle::{Deed, Page};
+use super::failure::Failure;
+use super::home::Home;
+use super::local::Local;
+use super::message::{Call, Lost, Task};
+use super::shared::Shared;
+use crate::base::clock::Instant;
+use crate::reservation::history::Ages;
+use crate::reservation::{Attention, Nexus, NexusIndex, Outcome, State};
+use crate::scsi::attention::UnitAttention;
+use crate::scsi::sense::{Code, SenseKey};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+impl Home {
+    /// Carries out what the state machine decided: durable, then published, then the fence, then the
+    /// aborts and unit attentions. When this returns `Ok` no write of a nexus that lost its right can
+    /// take effect any more. On `Err` nothing has changed. The history has it in either case.
+    /// At `deadline` it gives up waiting for writes of the fenced.
+    pub(crate) async fn enact(
+        self: &Rc<Self>,
+        outcome: Outcome,
+        deed: Deed,
+        deadline: Instant,
+        local: &Local,
+        shared: &Arc<Shared>,
+    ) -> Result<(), Failure> {
+        self.changing.set(true);
+        let enacted = self.step(outcome, deed, deadline, local, shared).await;
+        self.changing.set(false);
+        enacted
+    }
+
+    async fn step(
+        self: &Rc<Self>,
+        outcome: Outcome,
+        deed: Deed,
+        deadline: Instant,
+        local: &Local,
+        shared: &Arc<Shared>,
+    ) -> Result<(), Failure> {
+        let before = self.inner.borrow().state.clone();
+        let lost = Arc::new(self.lost(&outcome, deed.by.nexus));
+        let aborted = Arc::new(self.indices(&outcome.aborted));
+        let Outcome {
+            next, attentions, ..
+        } = outcome;
+        let durable = outcome.durable || self.unsaved.get();
+        let now_ms = shared.wall_clock_ms(local.now());
+        let mut page = {
+            let inner = self.inner.borrow();
+            let step = (&before, &next);
+            let seated = inner.seated();
+            self.chronicle.begin(&deed, step, seated, durable, now_ms)
+        };
+        self.save_history_later(local, shared);
+        if durable && let Err(failure) = self.save(&next, page.ages(), shared).await {
+            self.chronicle.fail(page, &failure);
+            return Err(failure);
+        }
+        self.unsaved.set(self.unsaved.get() && !durable);
+        self.inner.borrow_mut().state = next;
+        self.chronicle.turn(&page);
+        // Nexuses that are no longer registered keep their index until the fence has passed.
+        let held = self.hold(&attentions);
+        self.publish(|_| {});
+        if let Err(failure) = self.fence(&lost, deadline, &mut page, local).await {
+            self.chronicle.fail(page, &failure);
+            self.take_back(before, durable, shared).await;
+            self.release(held);
+            return Err(failure);
+        }
+        let aborted_tasks = self.abort(&aborted, deed.by.task, deadline, local).await;
+        // PREEMPT AND ABORT lets the medium of a failed node be ejected (SBC-3 section 5.10).
+        self.prevent_removal(|seat| aborted.binary_search(&seat.index).is_ok(), false);
+        self.attend(attentions, local).await;
+        self.release(held);
+        self.chronicle.succeed(page, aborted_tasks);
+        Ok(())
+    }
+
+    /// The fence failed: what held before holds again.
+    async fn take_back(&self, before: State, durable: bool, shared: &Shared) {
+        self.inner.borrow_mut().state = before.clone();
+        self.publish(|_| {});
+        let ages = self.chronicle.ages().clone();
+        if durable && self.save(&before, &ages, shared).await.is_err() {
+            tracing::error!(
+                volume = %self.volume.name,
+                "a reservation change that was taken back is still in the store"
+            );
+            self.unsaved.set(true);
+        }
+    }
+
+    /// Makes a state durable, as far as APTPL asks for it, and the history with it.
+    async fn save(&self, state: &State, ages: &Ages, shared: &Shared) -> Result<(), Failure> {
+        let (update, batch) = self.chronicle.update(Some((state, ages)));
+        shared.saver.save(&self.volume, update).await?;
+        self.chronicle.saved(&batch);
+        Ok(())
+    }
+
+    /// Waits until what the `lost` have at the backend is over. A backend that hangs is a failure of
+    /// the logical unit, not of the command: BUSY and ABORTED COMMAND would be sent again by
+    /// initiators without a word to anybody, HARDWARE ERROR is reported.
+    async fn fence(
+        &self,
+        lost: &Arc<Lost>,
+        deadline: Instant,
+        page: &mut Page,
+        local: &Local,
+    ) -> Result<(), Failure> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let began = local.now();
+        let volume = self.volume.index;
+        let call = || Call::Fence {
+            volume,
+            lost: Arc::clone(lost),
+        };
+        let passed = local.call_all(call, Some(deadline)).await;
+        page.note_fence(began, local.now());
+        passed.map(drop).map_err(|_| {
+            tracing::error!(
+                volume = %self.volume.name,
+                "a write of a fenced nexus did not end in time; the reservation command failed"
+            );
+            Failure::check(SenseKey::HardwareError, Code::LOGICAL_UNIT_TIMEOUT)
+        })
+    }
+
+    /// Ends the commands of the nexuses that PREEMPT AND ABORT names. Returns how many they were.
+    async fn abort(
+        &self,
+        nexuses: &Arc<Vec<NexusIndex>>,
+        spare: Option<Task>,
+        deadline: Instant,
+        local: &Local,
+    ) -> u32 {
+        if nexuses.is_empty() {
+            return 0;
+        }
+        let count = Arc::new(AtomicU32::new(0));
+        *self.aborting.borrow_mut() = Arc::clone(nexuses);
+        let volume = self.volume.index;
+        let attention = (!self.task_aborted_status()).then_some(UnitAttention::CommandsCleared);
+        let call = || Call::AbortNexuses {
+            volume,
+            nexuses: Arc::clone(nexuses),
+            spare,
+            attention,
+            count: Arc::clone(&count),
+        };
+        // The marks go out ahead of the refusals, so that a victim that is turned away is answered as
+        // one whose command was aborted.
+        let marks = local.call_all(call, Some(deadline));
+        self.serial
+            .turn_away(|nexus| nexuses.binary_search(&nexus).is_ok());
+        // The fence has passed: what is left can be a read that hangs, and that is no reason to fail.
+        let _ = marks.await;
+        *self.aborting.borrow_mut() = Arc::default();
+        count.load(Ordering::Relaxed)
+    }
+
+    /// Whose writes have to be over: of those who lose a right, and of those whose commands PREEMPT
+    /// AND ABORT ends. The latter may keep the right to write where nothing is reserved; a write that
+    /// was aborted must not take effect all the same.
+    fn lost(&self, outcome: &Outcome, sender: Option<NexusIndex>) -> Lost {
+        let nexuses = self.indices(outcome.fenced.iter().chain(&outcome.aborted));
+        let inner = self.inner.borrow();
+        let others_but = outcome.fences_unregistered.then(|| {
+            let registered = outcome.next.registrations().map(|(nexus, _)| nexus);
+            let mut spared: Vec<_> = registered
+                .filter_map(|nexus| inner.nexuses.index_of(nexus))
+                .collect();
+            spared.extend(sender);
+            spared.retain(|index| nexuses.binary_search(index).is_err());
+            spared.sort_unstable();
+            spared
+        });
+        Lost {
+            nexuses,
+            others_but,
+        }
+    }
+
+    /// The indices of those that have one, sorted, each once.
+    fn indices<'a>(&self, nexuses: impl IntoIterator<Item = &'a Nexus>) -> Vec<NexusIndex> {
+        let inner = self.inner.borrow();
+        let mut indices: Vec<_> = nexuses
+            .into_iter()
+            .filter_map(|nexus| inner.nexuses.index_of(nexus))
+            .collect();
+        indices.sort_unstable();
+        indices.dedup();
+        indices
+    }
+
+    fn hold(&self, attentions: &[(Nexus, Attention)]) -> Vec<NexusIndex> {
+        let mut inner = self.inner.borrow_mut();
+        attentions
+            .iter()
+            .filter(|(nexus, _)| inner.nexuses.index_of(nexus).is_some())
+            .map(|(nexus, _)| nexus.clone())
+            .collect::<Vec<_>>()
+            .iter()
+            .filter_map(|nexus| inner.nexuses.enter(nexus))
+            .collect()
+    }
+
+    fn release(&self, held: Vec<NexusIndex>) {
+        let mut inner = self.inner.borrow_mut();
+        for index in held {
+            inner.nexuses.leave(index);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A backend that hangs: an honest error in time, the state as it was, and a fence that works once the
+//! backend does again.
+
+use std::time::Duration;
+
+use holdfast::base::clock::Instant;
+use holdfast::reservation::Key;
+
+use super::scene::{Scene, complete, reserve_out, submit, write_of};
+use crate::support::cluster::{A, B, C};
+use crate::support::initiator::Command;
+use crate::support::reserve::{action, flag, kind};
+use crate::support::scsi::{BLOCK, pattern, read16, sense, status};
+use crate::support::server::Setup;
+
+/// HARDWARE ERROR, TIMEOUT ON LOGICAL UNIT.
+const TIMED_OUT: (u8, u8, u8) = (0x04, 0x3e, 0x02);
+/// A bound that tests can wait for, and that a busy machine does not reach by itself.
+const SHORT: Duration = Duration::from_secs(2);
+/// Reservation commands at once. If each had [`SHORT`] for itself, they would take that many times as
+/// long.
+const QUEUED: u32 = 16;
+
+crate::on_every_engine!(
+    a_hung_backend_is_an_error_that_changes_nothing,
+    what_was_made_durable_is_taken_back,
+    what_could_not_be_taken_back_is_saved_later,
+    commands_behind_a_hung_one_are_answered,
+    a_hung_read_does_not_fail_preempt_and_abort,
+);
+
+fn a_hung_backend_is_an_error_that_changes_nothing(setup: Setup) {
+    let Scene {
+        rig,
+        mut a,
+        mut b,
+        mut c,
+    } = Scene::bounded(&setup, SHORT);
+    b.reserve(kind::WE_RO, B).good();
+    rig.gate().close();
+    let write = submit(&mut b, &write_of(0, 8, 1));
+    rig.gate().wait_for(1);
+    let state = rig.state();
+    for action in [action::PREEMPT, action::PREEMPT_AND_ABORT] {
+        let (key, asc, ascq) = TIMED_OUT;
+        a.reserve_out(action, kind::WE_RO, A, B)
+            .check(key, asc, ascq);
+        assert_eq!(rig.state(), state, "a command that fails changes nothing");
+        assert_eq!(a.keys(), [A, B, C]);
+    }
+    rig.gate().open();
+    complete(&mut b, write).good();
+    b.write_blocks(0, &pattern(2, 8)).good();
+    for session in [&mut a, &mut b, &mut c] {
+        session.expect_no_attention();
+    }
+    a.preempt(kind::WE_RO, A, B).good();
+    b.expect_attention(sense::REGISTRATIONS_PREEMPTED);
+    b.write_blocks(0, &pattern(3, 8)).conflict();
+    assert_eq!(a.read_blocks(0, 8).good(), pattern(2, 8));
+    assert_eq!(a.keys(), [A, C]);
+}
+
+fn what_was_made_durable_is_taken_back(setup: Setup) {
+    let Scene {
+        rig, mut a, mut b, ..
+    } = Scene::bounded(&setup, SHORT);
+    b.register_with(B, B, flag::APTPL).good();
+    b.reserve(kind::WE_RO, B).good();
+    let durable = rig.records.take().pop().expect("APTPL asks for a record");
+    rig.gate().close();
+    let write = submit(&mut b, &write_of(0, 8, 1));
+    rig.gate().wait_for(1);
+    let (key, asc, ascq) = TIMED_OUT;
+    a.preempt(kind::WE_RO, A, B).check(key, asc, ascq);
+    let records = rig.records.take();
+    assert_eq!(records.last(), Some(&durable), "the record is as it was");
+    rig.gate().open();
+    complete(&mut b, write).good();
+    a.preempt(kind::WE_RO, A, B).good();
+    // REGISTER set APTPL, and PREEMPT leaves it.
+    let record = rig.records.take().pop().expect("a record");
+    assert_eq!(record, rig.state().after_power_loss());
+}
+
+/// The store fails as the change is to be taken back. It holds a change that was answered with an error
+/// then, and the next command puts it right.
+fn what_could_not_be_taken_back_is_saved_later(setup: Setup) {
+    let Scene {
+        rig, mut a, mut b, ..
+    } = Scene::bounded(&setup, SHORT);
+    b.register_with(B, B, flag::APTPL).good();
+    b.reserve(kind::WE_RO, B).good();
+    rig.gate().close();
+    let write = submit(&mut b, &write_of(0, 8, 1));
+    rig.gate().wait_for(1);
+    let generation = rig.state().generation();
+    let task = submit(&mut a, &reserve_out(action::PREEMPT, kind::WE_RO, A, B));
+    rig.wait_for_generation(generation);
+    rig.records.fail(true);
+    let (key, asc, ascq) = TIMED_OUT;
+    complete(&mut a, task).check(key, asc, ascq);
+    rig.records.fail(false);
+    rig.records.take();
+    assert_eq!(rig.state().generation(), generation);
+    // By itself this asks for no record: nothing changes.
+    b.reserve(kind::WE_RO, B).good();
+    let record = rig.records.take().pop().expect("a record all the same");
+    assert_eq!(record, rig.state().after_power_loss());
+    assert!(record.registrations().any(|(_, own)| own.key == Key(B)));
+    rig.gate().open();
+    complete(&mut b, write).good();
+}
+
+/// All reservation commands that were sent behind the one that waits are answered in time, none GOOD.
+fn commands_behind_a_hung_one_are_answered(setup: Setup) {
+    let Scene {
+        rig,
+        mut a,
+        mut b,
+        mut c,
+    } = Scene::bounded(&setup, SHORT);
+    b.reserve(kind::WE_RO, B).good();
+    rig.gate().close();
+    let write = submit(&mut b, &write_of(0, 8, 1));
+    rig.gate().wait_for(1);
+    let state = rig.state();
+    let start = Instant::now();
+    let preempts: Vec<(bool, u32)> = (0..QUEUED)
+        .map(|number| {
+            let by_a = number % 2 == 0;
+            let (session, key) = if by_a { (&mut a, A) } else { (&mut c, C) };
+            let preempt = reserve_out(action::PREEMPT, kind::WE_RO, key, B);
+            (by_a, submit(session, &preempt))
+        })
+        .collect();
+    for (by_a, task) in preempts {
+        let outcome = complete(if by_a { &mut a } else { &mut c }, task);
+        assert!(
+            outcome.status == status::BUSY || outcome.sense_code() == TIMED_OUT,
+            "{outcome:?}"
+        );
+    }
+    let taken = Instant::now().since(start);
+    assert!(
+        taken < SHORT * QUEUED / 2,
+        "the bound holds for all of them together, not for each: {taken:?}"
+    );
+    assert_eq!(rig.state(), state);
+    rig.gate().open();
+    complete(&mut b, write).good();
+    c.preempt(kind::WE_RO, C, B).good();
+    assert_eq!(c.keys(), [A, C]);
+}
+
+/// The fence is about writes. A read that hangs has been aborted, and its initiator hears no more of it.
+fn a_hung_read_does_not_fail_preempt_and_abort(setup: Setup) {
+    let Scene {
+        rig, mut a, mut b, ..
+    } = Scene::bounded(&setup, SHORT);
+    b.reserve(kind::WE_RO, B).good();
+    rig.gate().close_for_reads_too();
+    let read = submit(&mut b, &Command::read(&read16(0, 8), 8 * BLOCK));
+    rig.gate().wait_for(1);
+    a.preempt_and_abort(kind::WE_RO, A, B).good();
+    rig.gate().open();
+    assert_eq!(
+        b.take_attentions(),
+        [sense::COMMANDS_CLEARED, sense::REGISTRATIONS_PREEMPTED]
+    );
+    assert!(!b.is_answered(read));
+    assert_eq!(a.keys(), [A, C]);
+}
