@@ -2,10 +2,12 @@
 //!
 //! It holds requests before they reach the store behind it, or completions on their way back, for a
 //! time that the seed decides or until a test lets them go. Held requests have not taken effect yet:
-//! what a fence must wait for.
+//! what a fence must wait for. A store that holds effects lies: it completes a write at once and
+//! does it later, so that no fence above it can hold. A test that looks for late writes must find
+//! them there.
 
 use super::fault::scramble;
-use super::request::{BackendError, Completion, Request, Submitted};
+use super::request::{BackendError, Completion, Done, OpKind, Request, Submitted};
 use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
 use crate::ring;
@@ -43,6 +45,9 @@ pub enum Held {
     Requests,
     /// Completions: the effect is there, and not yet known.
     Completions,
+    /// Effects: whatever changes the medium is completed at once, and done after the delay. Reads
+    /// and flushes pass, and see nothing of it before.
+    Effects,
 }
 
 /// How long something is held.
@@ -140,6 +145,7 @@ impl Store for DelayStore {
             inner,
             held: Vec::new(),
             fresh: Vec::new(),
+            acknowledged: Vec::new(),
             drawn,
         })
     }
@@ -157,6 +163,8 @@ struct DelayChannel {
     held: Vec<(Instant, Item)>,
     /// Completions of the inner channel, on their way into `held` or out.
     fresh: Vec<Completion>,
+    /// Of [`Held::Effects`]: requests whose caller has its completion already.
+    acknowledged: Vec<u64>,
     /// Lots drawn so far: what makes the seed's next number.
     drawn: u64,
 }
@@ -203,18 +211,72 @@ impl DelayChannel {
             match self.store.hold.what {
                 Held::Requests => out.push(completion),
                 Held::Completions => self.hold(Item::Completion(completion), now),
+                Held::Effects => out.extend(self.unless_acknowledged(completion)),
             }
         }
         self.fresh = fresh;
+    }
+
+    /// Completes a request that changes the medium, and keeps a copy of it to be done later.
+    fn acknowledge(&mut self, request: Request, io: &mut Io<'_>) -> Submitted {
+        let kind = request.op.kind();
+        if !matches!(
+            kind,
+            OpKind::Write | OpKind::Deallocate | OpKind::WriteZeros
+        ) {
+            return self.inner.submit(request, io);
+        }
+        let copy = match &request.buffer {
+            None => None,
+            Some(buffer) => match io.pool.allocate(buffer.len()) {
+                Some(mut copy) => {
+                    copy.copy_from_slice(buffer);
+                    Some(copy)
+                }
+                // With no room for the lie it is done as it should be.
+                None => return self.inner.submit(request, io),
+            },
+        };
+        let (token, buffer) = (request.token, request.buffer);
+        let later = Request {
+            token,
+            op: request.op,
+            offset: request.offset,
+            length: request.length,
+            buffer: copy,
+        };
+        self.acknowledged.push(token);
+        self.hold(Item::Request(later), io.now);
+        Submitted::Done(Completion {
+            token,
+            buffer,
+            result: Ok(Done::Completed),
+        })
+    }
+
+    /// A completion of the inner channel, if its caller has none yet.
+    fn unless_acknowledged(&mut self, completion: Completion) -> Option<Completion> {
+        let known = |token: &u64| *token == completion.token;
+        match self.acknowledged.iter().position(known) {
+            Some(at) => {
+                self.acknowledged.swap_remove(at);
+                None
+            }
+            None => Some(completion),
+        }
     }
 }
 
 impl Channel for DelayChannel {
     fn submit(&mut self, request: Request, io: &mut Io<'_>) -> Submitted {
-        if self.store.hold.what == Held::Requests {
-            self.hold(Item::Request(request), io.now);
-        } else if let Submitted::Done(completion) = self.inner.submit(request, io) {
-            self.hold(Item::Completion(completion), io.now);
+        match self.store.hold.what {
+            Held::Requests => self.hold(Item::Request(request), io.now),
+            Held::Completions => {
+                if let Submitted::Done(completion) = self.inner.submit(request, io) {
+                    self.hold(Item::Completion(completion), io.now);
+                }
+            }
+            Held::Effects => return self.acknowledge(request, io),
         }
         Submitted::Pending
     }
@@ -237,7 +299,7 @@ impl Channel for DelayChannel {
                 Item::Completion(completion) => out.push(completion),
                 Item::Request(request) => {
                     if let Submitted::Done(completion) = self.inner.submit(request, io) {
-                        out.push(completion);
+                        out.extend(self.unless_acknowledged(completion));
                     }
                 }
             }

@@ -34,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod workers;
+mod wrapper;
 
 pub use null::{NullStore, zeros};
 pub use open::{BackendSpec, Intent, OpenError, Opening, open, remove};
@@ -43,3 +44,4 @@ pub use request::{
 };
 pub use store::{Channel, ChannelId, Io, Properties, Store, Waker, channel_of};
 pub use workers::Workers;
+pub use wrapper::{Wrapper, WrapperError, check_wrappers};

@@ -1,6 +1,6 @@
 //! Which store a volume wants, and opening it.
 
-use super::delay::{DelayStore, Held, Hold, Until};
+use super::delay::{DelayStore, Hold};
 use super::disk::{block, file};
 use super::fault::{FaultRule, FaultStore};
 use super::lossy::LossyStore;
@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What a volume's bytes live in, as written in a configuration or a catalogue:
 /// `{"type": "file", "path": "volume.img"}`. (The empty braces are there because serde overlooks
@@ -177,24 +176,6 @@ impl OpenError {
 }
 
 impl BackendSpec {
-    /// This store, with every request held for `delay` before it takes effect.
-    #[must_use]
-    pub fn delayed(self, delay: Duration) -> Self {
-        let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        let until = Until::Elapsed {
-            min_us: delay_us,
-            max_us: delay_us,
-        };
-        Self::Delay {
-            inner: Box::new(self),
-            seed: 0,
-            hold: Hold {
-                what: Held::Requests,
-                until,
-            },
-        }
-    }
-
     /// The store that holds the bytes, behind whatever stands before it.
     #[must_use]
     pub fn innermost(&self) -> &Self {

@@ -29,8 +29,12 @@ pub const SESSION_IMMEDIATE_COMMANDS_MAX: u32 = 16;
 pub const VOLUME_SESSIONS_DEFAULT: u32 = 128;
 /// The most sessions that may be configured for one volume.
 pub const VOLUME_SESSIONS_MAX: u32 = 4096;
-/// The longest that a test's backend may hold a request: well within [`FENCE_TIMEOUT`].
+/// The longest that a test's backend may hold a request, all its wrappers together: well within [`FENCE_TIMEOUT`].
 pub const BACKEND_DELAY_MAX: Duration = Duration::from_secs(1);
+/// Wrappers that a test may put before the store of one volume.
+pub const TEST_WRAPPERS_MAX: usize = 4;
+/// Rules of one wrapper that lets requests fail.
+pub const FAULT_RULES_MAX: usize = 16;
 /// Connections of one process, those in login included.
 pub const CONNECTIONS_MAX: u32 = 16_384;
 /// Connections of one process that have not finished login.

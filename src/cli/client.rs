@@ -7,8 +7,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::values::{Delay, Size, human};
+use super::values::{Delay, Size, human, wrapper};
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show};
+use crate::backend::Wrapper;
 use crate::control::api::{
     BackendKind, GroupSelect, GroupView, SessionList, VolumeCreate, VolumeDelete, VolumeResize,
     VolumeSelect, VolumeView, method,
@@ -128,6 +129,9 @@ pub(super) struct CreateArguments {
     /// For tests: hold each request in the backend for that long, such as 5ms
     #[arg(long, value_name = "TIME")]
     delay: Option<Delay>,
+    /// For tests: what stands before the backend, as JSON; repeated, the innermost first
+    #[arg(long, value_name = "JSON", hide = true, value_parser = wrapper)]
+    test_wrapper: Vec<Wrapper>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -383,6 +387,7 @@ impl CreateArguments {
                 ScopeArgument::Client => ReservationScope::Client,
             }),
             delay_us: self.delay.map_or(0, |delay| delay.us),
+            test_wrappers: self.test_wrapper,
         };
         Ok((create, self.connection))
     }

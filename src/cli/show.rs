@@ -79,7 +79,12 @@ pub(super) fn volume(volume: &VolumeView) -> String {
     }
     if volume.delay_us > 0 {
         let delay = Duration::from_micros(volume.delay_us);
-        pairs.push(("delay", format!("{delay:?} for each request")));
+        pairs.push(("delay", format!("at least {delay:?} for each request")));
+    }
+    for wrapper in &volume.test_wrappers {
+        // Who looks at such a volume must see that its backend may fail, or lie.
+        let text = serde_json::to_string(wrapper).unwrap_or_else(|error| error.to_string());
+        pairs.push(("for tests", text));
     }
     pairs.push(("state", state(volume).to_owned()));
     if let Some(problem) = &volume.problem {

@@ -96,6 +96,14 @@ fn wrong_usage_is_told_with_what_was_expected() {
     assert!(refused(&["volume", "create", "a1b", "--backend", "tape"]).contains("file, ram"));
     assert!(refused(&["volume", "create", "a1b", "--block-size", "520"]).contains("512 or 4096"));
     assert!(refused(&["volume", "create", "a1b", "--delay", "5"]).contains("such as 250us, 5ms"));
+    let wrapper = [
+        "volume",
+        "create",
+        "a1b",
+        "--test-wrapper",
+        "{\"type\":\"ram\"}",
+    ];
+    assert!(refused(&wrapper).contains("unknown variant `ram`, expected `fault` or `delay`"));
 }
 
 #[test]

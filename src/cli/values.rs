@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use bytesize::ByteSize;
 
+use crate::backend::Wrapper;
+
 /// A size such as `1GiB`, `500MB` or `1073741824`, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size(pub(super) u64);
@@ -52,6 +54,11 @@ impl FromStr for Delay {
         let us = number.checked_mul(unit_us).ok_or(wrong)?;
         Ok(Self { us })
     }
+}
+
+/// A backend's wrapper as JSON.
+pub(super) fn wrapper(text: &str) -> Result<Wrapper, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected a wrapper as JSON: {error}"))
 }
 
 /// A size for people.

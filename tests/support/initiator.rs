@@ -4,7 +4,7 @@
 //! serves the connection (R2T, Data-In, NOP-In) until that command has its status, so several
 //! commands may be outstanding.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
@@ -166,6 +166,9 @@ pub struct Initiator {
     pub asyncs: Vec<Pdu>,
     /// The target's own NOP-Ins that asked for an answer and got it.
     pub pings_answered: usize,
+    /// R2Ts wait for [`Initiator::answer_held_r2t`] instead of being answered at once.
+    pub holds_r2ts: bool,
+    held_r2ts: VecDeque<Pdu>,
     next_itt: u32,
     pending: HashMap<u32, Pending>,
     finished: HashMap<u32, Outcome>,
@@ -188,6 +191,8 @@ impl Initiator {
             answers,
             asyncs: Vec::new(),
             pings_answered: 0,
+            holds_r2ts: false,
+            held_r2ts: VecDeque::new(),
             next_itt: 0x100,
             pending: HashMap::new(),
             finished: HashMap::new(),
@@ -308,12 +313,19 @@ impl Initiator {
         Ok(pdu)
     }
 
+    /// Takes the status of some command that has it.
+    pub fn take_finished(&mut self) -> Option<(u32, Outcome)> {
+        let itt = *self.finished.keys().next()?;
+        self.finished.remove_entry(&itt)
+    }
+
     /// Receives one PDU and does what it asks for.
-    fn serve(&mut self) -> io::Result<()> {
+    pub fn serve(&mut self) -> io::Result<()> {
         let pdu = self.receive()?;
         match pdu.opcode() {
             opcode::DATA_IN => self.take_data_in(&pdu),
             opcode::RESPONSE => self.take_response(&pdu),
+            opcode::R2T if self.holds_r2ts => self.held_r2ts.push_back(pdu),
             opcode::R2T => return self.answer_r2t(&pdu),
             opcode::NOP_IN if pdu.ttt() != NO_TAG => return self.answer_ping(&pdu),
             opcode::ASYNC => self.asyncs.push(pdu),
@@ -390,6 +402,18 @@ impl Initiator {
         };
         self.pending.remove(&pdu.itt());
         self.finished.insert(pdu.itt(), outcome);
+    }
+
+    /// Answers the R2T that was held longest; false when none is held.
+    pub fn answer_held_r2t(&mut self) -> io::Result<bool> {
+        match self.held_r2ts.pop_front() {
+            Some(pdu) => self.answer_r2t(&pdu).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    pub fn has_held_r2ts(&self) -> bool {
+        !self.held_r2ts.is_empty()
     }
 
     fn answer_r2t(&mut self, pdu: &Pdu) -> io::Result<()> {

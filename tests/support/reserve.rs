@@ -124,6 +124,38 @@ pub fn transport_id(name: &str, isid: Option<[u8; 6]>) -> Vec<u8> {
     [&[format, 0, length[0], length[1]], bytes.as_slice()].concat()
 }
 
+/// READ FULL STATUS with room for all that tests register.
+pub fn read_full_status() -> Command {
+    Command::read(&in_cdb(3, 0x4000), 0x4000)
+}
+
+/// What READ FULL STATUS tells.
+pub fn full_status(body: &[u8]) -> Vec<FullStatus> {
+    let mut rest = &body[8..];
+    assert_eq!(rest.len(), u32_at(body, 4) as usize);
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (descriptor, others) = rest.split_at(24 + u32_at(rest, 20) as usize);
+        rest = others;
+        let name = descriptor[28..]
+            .split(|byte| *byte == 0)
+            .next()
+            .expect("a name");
+        let names_port = name.windows(5).any(|part| part == b",i,0x");
+        let format = if names_port { 0x45 } else { 0x05 };
+        assert_eq!(descriptor[24], format, "iSCSI, format 01 or 00");
+        all.push(FullStatus {
+            key: u64_at(descriptor, 0),
+            is_holder: descriptor[12] & 1 != 0,
+            all_target_ports: descriptor[12] & 2 != 0,
+            kind: descriptor[13] & 0xf,
+            port: u16::from_be_bytes([descriptor[18], descriptor[19]]),
+            initiator: String::from_utf8_lossy(name).into_owned(),
+        });
+    }
+    all
+}
+
 impl Initiator {
     /// PERSISTENT RESERVE OUT with the basic parameter list.
     pub fn reserve_out(&mut self, action: u8, kind: u8, key: u64, action_key: u64) -> Outcome {
@@ -229,29 +261,6 @@ impl Initiator {
     }
 
     pub fn read_full_status(&mut self) -> Vec<FullStatus> {
-        let body = self.reserve_in(3);
-        let mut rest = &body[8..];
-        assert_eq!(rest.len(), u32_at(&body, 4) as usize);
-        let mut all = Vec::new();
-        while !rest.is_empty() {
-            let (descriptor, others) = rest.split_at(24 + u32_at(rest, 20) as usize);
-            rest = others;
-            let name = descriptor[28..]
-                .split(|byte| *byte == 0)
-                .next()
-                .expect("a name");
-            let names_port = name.windows(5).any(|part| part == b",i,0x");
-            let format = if names_port { 0x45 } else { 0x05 };
-            assert_eq!(descriptor[24], format, "iSCSI, format 01 or 00");
-            all.push(FullStatus {
-                key: u64_at(descriptor, 0),
-                is_holder: descriptor[12] & 1 != 0,
-                all_target_ports: descriptor[12] & 2 != 0,
-                kind: descriptor[13] & 0xf,
-                port: u16::from_be_bytes([descriptor[18], descriptor[19]]),
-                initiator: String::from_utf8_lossy(name).into_owned(),
-            });
-        }
-        all
+        full_status(&self.run(&read_full_status()).good())
     }
 }

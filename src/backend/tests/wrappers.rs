@@ -177,6 +177,32 @@ fn a_held_request_has_no_effect_before_its_release() {
 }
 
 #[test]
+fn a_store_that_holds_effects_acknowledges_what_is_not_there() {
+    let store = ram();
+    let hold = Hold {
+        what: Held::Effects,
+        until: Until::Released,
+    };
+    let lying = DelayStore::new(Arc::clone(&store) as Arc<dyn Store>, hold, 3);
+    let mut driver = Driver::new(Arc::clone(&lying) as Arc<dyn Store>, None);
+    let mut direct = Driver::new(store, None);
+    driver.write(0, &[1; 512]).unwrap();
+    driver.run(Op::Flush, 0, 0).unwrap();
+    assert_eq!(driver.read(0, 512).unwrap(), [0; 512], "not even to itself");
+    assert_eq!(driver.channel.in_flight(), 1);
+    lying.release(1);
+    driver.turn();
+    assert_eq!(direct.read(0, 512).unwrap(), [1; 512]);
+    assert_eq!(driver.channel.in_flight(), 0);
+    assert_eq!(driver.order.len(), 3, "nothing completes twice");
+    driver.run(Op::Deallocate, 0, 512).unwrap();
+    assert_eq!(direct.read(0, 512).unwrap(), [1; 512]);
+    lying.release(1);
+    driver.turn();
+    assert_eq!(direct.read(0, 512).unwrap(), [0; 512]);
+}
+
+#[test]
 fn a_power_cut_takes_what_was_not_flushed_and_nothing_else() {
     let run = |seed| {
         let store = LossyStore::new(SIZE).unwrap();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
 mod reservations;
@@ -100,6 +101,10 @@ pub struct VolumeCreate {
     /// For tests: for how long the backend holds each request, in microseconds.
     #[serde(default)]
     pub delay_us: u64,
+    /// For tests: what else stands before the backend, the innermost first; a delay of `delay_us`
+    /// stands before them all.
+    #[serde(default)]
+    pub test_wrappers: Vec<Wrapper>,
 }
 
 /// Parameters that name a volume.
@@ -181,8 +186,10 @@ pub struct VolumeView {
     pub backend: String,
     /// The backend's file or device, if it has one.
     pub path: Option<PathBuf>,
-    /// For how long the backend holds each request, in microseconds.
+    /// For how long the backend holds each request at least, in microseconds.
     pub delay_us: u64,
+    /// For tests: what stands before the backend, the innermost first.
+    pub test_wrappers: Vec<Wrapper>,
     /// Whether it is served.
     pub state: VolumeState,
     /// Why not, if not.

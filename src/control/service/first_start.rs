@@ -28,6 +28,7 @@ impl Service {
             sessions_max: None,
             reservation_scope: None,
             delay_us: 0,
+            test_wrappers: Vec::new(),
         };
         match self.create_volume_in_turn(&create) {
             // A former first start came as far as that.

@@ -1,8 +1,9 @@
 use super::fake::{FakePlane, service};
 use super::*;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::backend::BackendSpec;
+use crate::backend::{BackendSpec, Wrapper};
 use crate::control::api::{
     BackendKind, GroupSelect, HistoryQuery, PreemptCheck, ReservationClear, VolumeCreate,
     VolumeDelete, VolumeResize, VolumeSelect, VolumeState,
@@ -25,6 +26,7 @@ fn create(name: &str) -> VolumeCreate {
         sessions_max: None,
         reservation_scope: None,
         delay_us: 0,
+        test_wrappers: Vec::new(),
     }
 }
 
@@ -169,6 +171,10 @@ fn options_of_a_volume_reach_the_data_path_and_outlive_a_restart() {
         removable: true,
         sessions_max: Some(3),
         delay_us: 250,
+        test_wrappers: vec![Wrapper::Fault {
+            seed: 7,
+            rules: Vec::new(),
+        }],
         ..create("odd-1")
     };
     let made = {
@@ -182,6 +188,11 @@ fn options_of_a_volume_reach_the_data_path_and_outlive_a_restart() {
     assert_eq!(view.block_bytes, 4096);
     assert!(view.read_only && view.removable);
     assert_eq!((view.sessions_max, view.delay_us), (3, 250));
+    let [fault, delay] = &view.test_wrappers[..] else {
+        panic!("two wrappers: {:?}", view.test_wrappers);
+    };
+    assert_eq!(fault, &odd.test_wrappers[0]);
+    assert_eq!(delay, &Wrapper::constant_delay(Duration::from_micros(250)));
     assert_eq!((view.backend.as_str(), &view.path), ("file", &made.path));
     let id = view.id.parse().unwrap();
     let served = |config: &VolumeConfig| {
@@ -255,6 +266,12 @@ fn wrong_parameters_are_told_with_what_was_expected() {
         ..create("db-1")
     };
     assert!(refused(slow).contains("at most 1s"));
+    let slow = VolumeCreate {
+        delay_us: 600_000,
+        test_wrappers: vec![Wrapper::constant_delay(Duration::from_millis(600))],
+        ..create("db-1")
+    };
+    assert!(refused(slow).contains("a delay of 1.2s"));
     let crowded = VolumeCreate {
         sessions_max: Some(0),
         ..create("db-1")

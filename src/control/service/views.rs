@@ -1,8 +1,9 @@
 //! From what the data path and the catalogue say to what the control socket shows.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::backend::BackendSpec;
+use crate::backend::{BackendSpec, Wrapper};
 use crate::base::clock::Instant;
 use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
 use crate::control::catalogue::{self, Model};
@@ -51,6 +52,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         backend: backend.to_owned(),
         path,
         delay_us: delay_us(&record.backend),
+        test_wrappers: record.backend.wrappers(),
         state,
         problem,
         sessions,
@@ -115,12 +117,12 @@ fn session_warning(
 
 /// For how long a backend holds each request at least.
 fn delay_us(spec: &BackendSpec) -> u64 {
-    match spec {
-        BackendSpec::Delay { hold, .. } => {
-            u64::try_from(hold.shortest().as_micros()).unwrap_or(u64::MAX)
-        }
-        _ => 0,
-    }
+    let shortest = |wrapper: &Wrapper| match wrapper {
+        Wrapper::Delay { hold, .. } => hold.shortest(),
+        Wrapper::Fault { .. } => Duration::ZERO,
+    };
+    let together: Duration = spec.wrappers().iter().map(shortest).sum();
+    u64::try_from(together.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What a backend is called, and its file or device.

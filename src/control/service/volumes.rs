@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use super::refusal::{about_volume, volume_error};
 use super::{Service, count_sessions, views};
-use crate::backend::{BackendSpec, Intent};
-use crate::base::limits::BACKEND_DELAY_MAX;
+use crate::backend::{BackendSpec, Intent, Wrapper, check_wrappers};
 use crate::control::api::{
     BackendKind, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView,
 };
@@ -71,13 +70,10 @@ impl Service {
                 .reservation_scope
                 .unwrap_or(self.catalogue.policy().settings.reservation_scope),
         };
-        let delay = delay_of(create)?;
+        let wrappers = wrappers_of(create)?;
         let backend = |id| {
             let store = chosen.unwrap_or(BackendSpec::File { path: own_file(id) });
-            match delay {
-                Some(delay) => store.delayed(delay),
-                None => store,
-            }
+            wrappers.into_iter().fold(store, BackendSpec::wrapped)
         };
         // The catalogue knows first, so that a crash leaves no file that nobody knows.
         let name = create.name.clone();
@@ -207,14 +203,18 @@ fn chosen_backend(create: &VolumeCreate) -> Result<Option<BackendSpec>, ControlE
     })
 }
 
-/// How much `create` slows its backend down.
-fn delay_of(create: &VolumeCreate) -> Result<Option<Duration>, ControlError> {
-    let delay = Duration::from_micros(create.delay_us);
-    if delay > BACKEND_DELAY_MAX {
-        let refused = volume_error(ErrorKind::Invalid, &create.name, "is too slow");
-        return Err(refused.expected(format!("a delay of at most {BACKEND_DELAY_MAX:?}")));
+/// What `create` puts before its backend, the innermost first.
+fn wrappers_of(create: &VolumeCreate) -> Result<Vec<Wrapper>, ControlError> {
+    let mut wrappers = create.test_wrappers.clone();
+    if create.delay_us > 0 {
+        let delay = Duration::from_micros(create.delay_us);
+        wrappers.push(Wrapper::constant_delay(delay));
     }
-    Ok((!delay.is_zero()).then_some(delay))
+    check_wrappers(&wrappers).map_err(|error| {
+        let message = format!("can't have such a backend: {error}");
+        volume_error(ErrorKind::Invalid, &create.name, &message)
+    })?;
+    Ok(wrappers)
 }
 
 /// The size that `create` asks for, or that of its device.
