@@ -1,12 +1,13 @@
 //! `holdfast bench compare`: candidates by turns, in one run.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
 
-use super::bench::stop_on_signals;
+use super::bench::{stop_on_signals, write_file};
 use super::bench_candidate::{CandidateArgument, What};
 use super::bench_load::{LoadArguments, duration, usage};
 use super::bench_show::{human_count, human_time};
@@ -17,7 +18,7 @@ use super::{Failure, print};
 use crate::control::config::CoreList;
 use crate::load::compare::study::{Machine, Study, settings};
 use crate::load::compare::{
-    self, Candidate, Comparison, Line, Measure, Role, Schedule, Server, Setup, Subject, json,
+    self, Candidate, Comparison, Line, Measure, Role, Schedule, Server, Setup, Subject, json, page,
 };
 use crate::load::floor::{EchoCores, EchoShape, Payload};
 use crate::load::report::explain;
@@ -46,6 +47,9 @@ noise is a ratio that is no farther from 1 than the control's quartiles, or whos
 both sides of 1. CPU is time per I/O; a client that spins spends all of its time.
 
 Exit codes: 0 done, 1 a candidate failed, 2 wrong usage.";
+
+/// Of so many rounds, the comparisons at other depths take one each: they are for curves, not ratios.
+const DEPTH_SHARE: usize = 4;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -78,6 +82,13 @@ pub(super) struct CompareArguments {
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     volume_size: Size,
 
+    /// Write one HTML page there, with charts; it needs nothing but itself
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Compare at these depths too, in a quarter of the rounds, for the page and the JSON
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    depths: Vec<u32>,
+
     /// Answer in JSON, for programs; src/load/compare/json.rs says its shape
     #[arg(long)]
     json: bool,
@@ -85,18 +96,32 @@ pub(super) struct CompareArguments {
 
 pub(super) fn run(arguments: &CompareArguments, out: &mut dyn Write) -> Result<(), Failure> {
     let stop = stop_on_signals()?;
-    let candidates = arguments.candidates()?;
+    let mut candidates = arguments.candidates()?;
+    let settings = candidates.iter().map(settings).collect();
     let started_at = std::time::SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
-    let main = arguments.compare(&candidates, &stop)?;
+    let main = arguments.compare(&candidates, arguments.pairs, &stop)?;
+    let by_depth = arguments
+        .depths
+        .iter()
+        .map(|depth| {
+            let candidates = CompareArguments::at_depth(&mut candidates, *depth)?;
+            let pairs = arguments.pairs.div_ceil(DEPTH_SHARE);
+            let comparison = arguments.compare(candidates, pairs, &stop)?;
+            Ok((*depth, comparison))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
     let study = Study {
         started_at,
         machine: Machine::here(),
-        settings: candidates.iter().map(settings).collect(),
+        settings,
         main,
-        by_depth: Vec::new(),
+        by_depth,
     };
+    if let Some(path) = &arguments.report {
+        write_file(path, |file| file.write_all(page::render(&study).as_bytes()))?;
+    }
     let text = if arguments.json {
         json::render(&study).map_err(Failure::new)? + "\n"
     } else {
@@ -115,13 +140,35 @@ fn verdict(comparison: &Comparison) -> Result<(), Failure> {
 }
 
 impl CompareArguments {
-    fn compare(&self, candidates: &[Candidate], stop: &AtomicBool) -> Result<Comparison, Failure> {
+    fn compare(
+        &self,
+        candidates: &[Candidate],
+        pairs: usize,
+        stop: &AtomicBool,
+    ) -> Result<Comparison, Failure> {
         let schedule = Schedule {
             burst: duration(self.burst),
-            pairs: self.pairs,
+            pairs,
         };
         compare::run(candidates, schedule, stop, |_| {})
             .map_err(|error| Failure::new(explain(&error)))
+    }
+
+    /// The same candidates, each session at `depth`.
+    fn at_depth<'a>(
+        candidates: &'a mut [Candidate],
+        depth: u32,
+    ) -> Result<&'a [Candidate], Failure> {
+        for candidate in &mut *candidates {
+            match &mut candidate.subject {
+                Subject::Target { plan, .. } => {
+                    plan.depth = depth;
+                    plan.check().map_err(|error| usage(&error.to_string()))?;
+                }
+                Subject::Floor { shape, .. } => shape.depth = depth,
+            }
+        }
+        Ok(candidates)
     }
 
     fn candidates(&self) -> Result<Vec<Candidate>, Failure> {

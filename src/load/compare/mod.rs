@@ -16,6 +16,7 @@
 
 mod contestant;
 pub mod json;
+pub mod page;
 mod server;
 mod statistics;
 pub mod study;
