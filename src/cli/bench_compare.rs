@@ -18,7 +18,8 @@ use super::{Failure, print};
 use crate::control::config::CoreList;
 use crate::load::compare::study::{Machine, Study, settings};
 use crate::load::compare::{
-    self, Candidate, Comparison, Line, Measure, Role, Schedule, Server, Setup, Subject, json, page,
+    self, Candidate, CompareError, Comparison, Line, Measure, Role, Schedule, Server, Setup,
+    Subject, json, page,
 };
 use crate::load::floor::{EchoCores, EchoShape, Payload};
 use crate::load::report::explain;
@@ -150,8 +151,10 @@ impl CompareArguments {
             burst: duration(self.burst),
             pairs,
         };
-        compare::run(candidates, schedule, stop, |_| {})
-            .map_err(|error| Failure::new(explain(&error)))
+        compare::run(candidates, schedule, stop, |_| {}).map_err(|error| match error {
+            CompareError::Candidates(_) | CompareError::Schedule => usage(&error.to_string()),
+            error => Failure::new(explain(&error)),
+        })
     }
 
     /// The same candidates, each session at `depth`.

@@ -289,7 +289,12 @@ pub fn run(
             if stop.load(Ordering::Relaxed) {
                 return Err(CompareError::Stopped);
             }
-            contestants[place].measure(schedule.burst)?;
+            let measured = contestants[place].measure(schedule.burst);
+            // A terminal's Ctrl-C reaches our servers too: that they go is then no finding.
+            if stop.load(Ordering::Relaxed) {
+                return Err(CompareError::Stopped);
+            }
+            measured?;
         }
         observe(round);
     }
