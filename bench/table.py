@@ -3,7 +3,7 @@
 table.py DIRECTORY OUTPUT reads the comparisons in DIRECTORY and writes to OUTPUT
   { format: 1, date, machine, load_average: [3], rows: [ROW], not_measured: [{ measure, why }] }
   ROW = { measure, key, relation, target, ratio, noise, met, study }
-`ratio` and `noise` have min, q1, median, q3 and max: of the measured one and of the control. `study`
+`met` is null where the control strayed too far from 1 for any judgement. `ratio` and `noise` have min, q1, median, q3 and max: of the measured one and of the control. `study`
 is what `holdfast bench compare --json` printed, or null.
 """
 
@@ -12,6 +12,9 @@ import json
 import os
 import pathlib
 import sys
+
+# Where the control's quartiles stray from 1 by a larger factor, the machine was not quiet enough to tell.
+NOISE_MAX = 1.15
 
 # What the target table asks for beside that, and why it is not here.
 NOT_MEASURED = {
@@ -64,6 +67,15 @@ def spread(ratio):
     return text if ratio["q1"] is None else f"{text} ({ratio['q1']:.3f}–{ratio['q3']:.3f})"
 
 
+def judge(row):
+    """Whether the target is met; None where the noise forbids to say."""
+    strays = [value for value in (row["noise"][key] for key in ("q1", "median", "q3")) if value is not None]
+    if any(max(value, 1 / value) > NOISE_MAX for value in strays):
+        return None
+    ratio, target = row["ratio"]["median"], row["target"]
+    return ratio >= target if row["relation"] == ">=" else ratio <= target
+
+
 def main(directory, output):
     rows, not_measured = [], []
     for path in sorted(directory.glob("*.row")):
@@ -75,14 +87,16 @@ def main(directory, output):
     registrants = directory / "registrants.txt"
     if registrants.exists():
         rows.append(read_registrants(registrants))
+    else:
+        not_measured.append({"measure": "1024 registrants against none", "why": "left out, or the benchmark failed"})
     not_measured += [{"measure": name, "why": why} for name, why in NOT_MEASURED.items()]
 
     print("| measure | target | measured | A/A noise | |")
     print("|---|---|---|---|---|")
     for row in rows:
-        ratio, at_least = row["ratio"]["median"], row["relation"] == ">="
-        row["met"] = ratio >= row["target"] if at_least else ratio <= row["target"]
-        sign, word = "≥" if at_least else "≤", "met" if row["met"] else "**missed**"
+        row["met"] = judge(row)
+        sign = "≥" if row["relation"] == ">=" else "≤"
+        word = {True: "met", False: "**missed**", None: "too noisy to say"}[row["met"]]
         print(f"| {row['measure']} | {sign} {row['target']:.2f} | {spread(row['ratio'])} | {spread(row['noise'])} | {word} |")
     print()
     for left_out in not_measured:
