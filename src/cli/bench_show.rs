@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::table::{Column, describe, render};
+pub(super) use crate::load::report::human::{count as human_count, time as human_time};
 use crate::load::report::json::Latency;
 use crate::load::report::per_second;
 use crate::load::{Direction, Interval, Lane, Plan, Report, Tally};
@@ -190,15 +191,6 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// A rate with three or four digits: `812`, `45.2 k`, `1.22 M`.
-pub(super) fn human_count(count: f64) -> String {
-    match count {
-        count if count >= 999_500.0 => format!("{:.2} M", count / 1e6),
-        count if count >= 9_999.5 => format!("{:.1} k", count / 1e3),
-        count => format!("{count:.0}"),
-    }
-}
-
 fn human_bytes(bytes: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,
@@ -207,23 +199,6 @@ fn human_bytes(bytes: f64) -> String {
     )]
     let bytes = bytes as u64;
     ByteSize::b(bytes).to_string()
-}
-
-/// Nanoseconds as `812 ns`, `8.41 µs`, `1.2 ms`, `3.05 s`.
-pub(super) fn human_time(nanos: u64) -> String {
-    #[allow(clippy::cast_precision_loss, reason = "four digits are told")]
-    let value = nanos as f64;
-    let (value, unit) = match nanos {
-        0..1_000 => return format!("{nanos} ns"),
-        1_000..1_000_000 => (value / 1e3, "µs"),
-        1_000_000..1_000_000_000 => (value / 1e6, "ms"),
-        _ => (value / 1e9, "s"),
-    };
-    if value < 10.0 {
-        format!("{value:.2} {unit}")
-    } else {
-        format!("{value:.1} {unit}")
-    }
 }
 
 #[cfg(test)]

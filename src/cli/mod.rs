@@ -8,7 +8,10 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers, 4 damage found.
 
 mod bench;
+mod bench_candidate;
+mod bench_compare;
 mod bench_floor;
+mod bench_load;
 mod bench_show;
 mod bench_values;
 mod client;

@@ -2,7 +2,7 @@
 //!
 //! [`run()`] carries out a [`Plan`] and returns a [`Report`]. [`Rig`] is the piece
 //! below it: it connects once and then runs bursts on the open sessions, so that several targets can
-//! be compared in turns. [`floor`] measures what this machine can do without a target.
+//! be compared in turns, which [`compare`] does. [`floor`] measures what this machine can do without a target.
 //!
 //! ```text
 //! Plan ─▶ Rig ─▶ worker threads, each: engine (spin, one receive and one send a turn)
@@ -31,6 +31,7 @@
 //! This room never serves, and never reaches a target but through a socket.
 
 pub mod address;
+pub mod compare;
 mod connect;
 mod cpu;
 mod crew;

@@ -254,7 +254,7 @@ impl Load {
 }
 
 /// The pattern as `sequential`, `strided:BYTES`, `uniform` or `zipf:THETA`.
-fn pattern_name(pattern: Pattern) -> String {
+pub(in crate::load) fn pattern_name(pattern: Pattern) -> String {
     match pattern {
         Pattern::Sequential => "sequential".to_owned(),
         Pattern::Strided(stride) => format!("strided:{stride}"),

@@ -1,13 +1,15 @@
-//! What a run measured, for programs.
+//! What a run measured, for programs and people.
 //!
 //! | room | shape |
 //! |---|---|
 //! | [`json`] | this program's own, documented there |
 //! | [`fio`] | that of `fio --output-format=json` |
 //! | [`histogram`] | HdrHistogram's percentile text and interval log |
+//! | [`human`] | single numbers, for tables and charts |
 
 pub mod fio;
 pub mod histogram;
+pub mod human;
 pub mod json;
 #[cfg(test)]
 mod tests;

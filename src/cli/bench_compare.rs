@@ -1,0 +1,374 @@
+//! `holdfast bench compare`: candidates by turns, in one run.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::bench::{stop_on_signals, write_file};
+use super::bench_candidate::{CandidateArgument, What};
+use super::bench_load::{LoadArguments, duration, usage};
+use super::bench_show::{human_count, human_time};
+use super::bench_values::CoreChoice;
+use super::table::{Column, render};
+use super::values::{Delay, Size};
+use super::{Failure, print};
+use crate::control::config::CoreList;
+use crate::load::compare::study::{Machine, Study, settings};
+use crate::load::compare::{
+    self, Candidate, CompareError, Comparison, Line, Measure, Role, Schedule, Server, Setup,
+    Subject, json, page,
+};
+use crate::load::floor::{EchoCores, EchoShape, Payload};
+use crate::load::report::explain;
+use crate::load::{Address, Cores, Direction, Plan};
+use crate::profile::Profile;
+
+const EXAMPLES: &str = "\
+Examples:
+  holdfast bench compare floor profile:latency
+      how close to this machine's limit the latency profile comes, at depth 1
+  holdfast bench compare profile:latency profile:efficiency --depth 32 --report report.html
+      two profiles, and a page to show
+  holdfast bench compare old=iscsi://10.0.0.5/IQN new=iscsi://10.0.0.6/IQN --rw randwrite
+      two targets, of any make; WRITES OVERWRITE THEIR VOLUMES
+  holdfast bench compare profile:latency crc=profile:latency,digests --depth 32
+      the same but for one thing
+
+A candidate is [NAME=]iscsi://HOST[:PORT]/TARGET[/LUN], [NAME=]profile:PROFILE, [NAME=]floor or
+[NAME=]floor:ram, perhaps with ,sessions=N ,depth=N ,idle=N (sessions that do nothing beside the load)
+or ,digests behind it. A profile gets a server of this very program with a volume of its own, which
+sleeps while others are measured and is ended afterwards. The floor is the raw echo of `bench floor`.
+
+All candidates take turns in short bursts. Each round gives each one's ratio to the first; RATIO is
+their median. The first candidate also runs against itself: the `control` rows are the noise. Within
+noise is a ratio that is no farther from 1 than the control's quartiles, or whose own quartiles lie on
+both sides of 1. CPU is time per I/O; a client that spins spends all of its time.
+
+Exit codes: 0 done, 1 a candidate failed, 2 wrong usage.";
+
+/// Of so many rounds, the comparisons at other depths take one each: they are for curves, not ratios.
+const DEPTH_SHARE: usize = 4;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct CompareArguments {
+    /// What to compare; the first one is what the others are compared with
+    #[arg(value_name = "CANDIDATE", required_unless_present = "profile")]
+    candidates: Vec<CandidateArgument>,
+    /// The same as the candidate profile:PROFILE, behind the others
+    #[arg(long, value_name = "PROFILE")]
+    profile: Vec<String>,
+
+    #[command(flatten)]
+    load: LoadArguments,
+
+    /// How long each burst is
+    #[arg(long, value_name = "TIME", default_value = "300ms")]
+    burst: Delay,
+    /// Rounds of one burst each
+    #[arg(long, default_value_t = 12)]
+    pairs: usize,
+
+    /// Core of our servers and the floor's, or `any` [default: the first one]
+    #[arg(long, value_name = "LIST")]
+    server_core: Option<CoreChoice>,
+    /// Backend of our servers' volumes: null, ram or file
+    #[arg(long, value_name = "BACKEND", default_value = "null",
+          value_parser = ["null", "ram", "file"])]
+    backend: String,
+    /// Size of our servers' volumes
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    volume_size: Size,
+
+    /// Write one HTML page there, with charts; it needs nothing but itself
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Compare at these depths too, in a quarter of the rounds, for the page and the JSON
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    depths: Vec<u32>,
+
+    /// Answer in JSON, for programs; src/load/compare/json.rs says its shape
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &CompareArguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let stop = stop_on_signals()?;
+    let mut candidates = arguments.candidates()?;
+    let settings = candidates.iter().map(settings).collect();
+    let started_at = std::time::SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    let main = arguments.compare(&candidates, arguments.pairs, &stop)?;
+    let by_depth = arguments
+        .depths
+        .iter()
+        .map(|depth| {
+            let candidates = CompareArguments::at_depth(&mut candidates, *depth)?;
+            let pairs = arguments.pairs.div_ceil(DEPTH_SHARE);
+            let comparison = arguments.compare(candidates, pairs, &stop)?;
+            Ok((*depth, comparison))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let study = Study {
+        started_at,
+        machine: Machine::here(),
+        settings,
+        main,
+        by_depth,
+    };
+    if let Some(path) = &arguments.report {
+        write_file(path, |file| file.write_all(page::render(&study).as_bytes()))?;
+    }
+    let text = if arguments.json {
+        json::render(&study).map_err(Failure::new)? + "\n"
+    } else {
+        table(&study.main)
+    };
+    print(out, &text);
+    verdict(&study.main)
+}
+
+fn verdict(comparison: &Comparison) -> Result<(), Failure> {
+    let failed = |line: &Line| line.tally.failures.total();
+    match comparison.lines.iter().map(failed).sum::<u64>() {
+        0 => Ok(()),
+        count => Err(Failure::new(format!("{count} I/Os failed"))),
+    }
+}
+
+impl CompareArguments {
+    fn compare(
+        &self,
+        candidates: &[Candidate],
+        pairs: usize,
+        stop: &AtomicBool,
+    ) -> Result<Comparison, Failure> {
+        let schedule = Schedule {
+            burst: duration(self.burst),
+            pairs,
+        };
+        compare::run(candidates, schedule, stop, |_| {}).map_err(|error| match error {
+            CompareError::Candidates(_) | CompareError::Schedule => usage(&error.to_string()),
+            error => Failure::new(explain(&error)),
+        })
+    }
+
+    /// The same candidates, each session at `depth`.
+    fn at_depth<'a>(
+        candidates: &'a mut [Candidate],
+        depth: u32,
+    ) -> Result<&'a [Candidate], Failure> {
+        for candidate in &mut *candidates {
+            match &mut candidate.subject {
+                Subject::Target { plan, .. } => {
+                    plan.depth = depth;
+                    plan.check().map_err(|error| usage(&error.to_string()))?;
+                }
+                Subject::Floor { shape, .. } => shape.depth = depth,
+            }
+        }
+        Ok(candidates)
+    }
+
+    fn candidates(&self) -> Result<Vec<Candidate>, Failure> {
+        let profiles = self.profile.iter().map(|name| {
+            format!("profile:{name}")
+                .parse()
+                .map_err(|error: String| usage(&error))
+        });
+        let mut wanted = self.candidates.clone();
+        wanted.extend(profiles.collect::<Result<Vec<_>, _>>()?);
+        if wanted.len() < 2 {
+            return Err(usage("a comparison needs two candidates"));
+        }
+        for (index, candidate) in wanted.iter().enumerate() {
+            if wanted[..index]
+                .iter()
+                .any(|other| other.name == candidate.name)
+            {
+                let text = format!("two candidates are called {}", candidate.name);
+                return Err(usage(&text));
+            }
+        }
+        // One after the other is put to sleep, so that no server spins while the next one starts.
+        let mut candidates = Vec::with_capacity(wanted.len());
+        for one in &wanted {
+            let candidate = self.candidate(one)?;
+            if let Some(server) = &candidate.server {
+                server.pause().map_err(Failure::new)?;
+            }
+            candidates.push(candidate);
+        }
+        Ok(candidates)
+    }
+
+    fn candidate(&self, wanted: &CandidateArgument) -> Result<Candidate, Failure> {
+        let (subject, server) = match &wanted.what {
+            What::Target(address) => (self.target(wanted, address.clone())?, None),
+            What::Profile(profile) => {
+                let server = self.server(profile)?;
+                let subject = self.target(wanted, server.address().clone())?;
+                (subject, Some(server))
+            }
+            What::Floor(payload) => (self.floor(wanted, *payload)?, None),
+        };
+        Ok(Candidate {
+            name: wanted.name.clone(),
+            subject,
+            server,
+        })
+    }
+
+    fn target(&self, wanted: &CandidateArgument, address: Address) -> Result<Subject, Failure> {
+        let plan = self.plan(wanted, vec![address])?;
+        plan.check().map_err(|error| usage(&error.to_string()))?;
+        Ok(Subject::Target {
+            plan: Box::new(plan),
+            idle_sessions: wanted.idle_sessions,
+        })
+    }
+
+    /// The load, with what the candidate has of its own.
+    fn plan(&self, wanted: &CandidateArgument, volumes: Vec<Address>) -> Result<Plan, Failure> {
+        let mut plan = self.load.plan(volumes)?;
+        plan.sessions = wanted.sessions.unwrap_or(plan.sessions);
+        plan.depth = wanted.depth.unwrap_or(plan.depth);
+        plan.login.header_digest |= wanted.digests;
+        plan.login.data_digest |= wanted.digests;
+        Ok(plan)
+    }
+
+    fn floor(&self, wanted: &CandidateArgument, payload: Payload) -> Result<Subject, Failure> {
+        let plan = self.plan(wanted, Vec::new())?;
+        let ([block], 0 | 100, 1) = (
+            plan.workload.blocks.as_slice(),
+            plan.workload.read_percent,
+            plan.threads.count,
+        ) else {
+            return Err(usage(
+                "the floor has one direction, one transfer length and one client thread",
+            ));
+        };
+        if plan.workload.rate.is_some() {
+            return Err(usage("the floor has no --rate"));
+        }
+        Ok(Subject::Floor {
+            shape: EchoShape {
+                direction: match plan.workload.read_percent {
+                    0 => Direction::Write,
+                    _ => Direction::Read,
+                },
+                bytes: block.bytes,
+                connections: plan.sessions,
+                depth: plan.depth,
+                payload,
+            },
+            cores: EchoCores {
+                server: self.server_cores(),
+                client: plan.threads.cores,
+            },
+            yielding: plan.threads.yielding,
+        })
+    }
+
+    fn server_cores(&self) -> Cores {
+        let given = self.server_core.clone().map(|choice| choice.0);
+        given.unwrap_or_else(|| EchoCores::apart().server)
+    }
+
+    fn server(&self, profile: &str) -> Result<Server, Failure> {
+        let knobs = Profile::find(profile).map_err(Failure::new)?.tuning;
+        let cores = match self.server_cores() {
+            Cores::These(list) => {
+                let names: Vec<String> = list.iter().map(ToString::to_string).collect();
+                let text = names.join(",");
+                text.parse::<CoreList>().map_err(|error| usage(&error))?;
+                Some(text)
+            }
+            Cores::Any | Cores::Last => None,
+        };
+        let setup = Setup {
+            program: std::env::current_exe().map_err(Failure::new)?,
+            profile: profile.to_owned(),
+            knobs: format!("{knobs:?}"),
+            cores,
+            backend: self.backend.clone(),
+            volume_bytes: self.volume_size.0,
+            sessions_max: crate::base::limits::LOAD_SESSIONS_MAX,
+        };
+        Server::start(&setup).map_err(|error| Failure::new(explain(&error)))
+    }
+}
+
+/// The result for people: a row for each line and measure.
+fn table(comparison: &Comparison) -> String {
+    let columns = [
+        Column::Text("CANDIDATE"),
+        Column::Text("MEASURE"),
+        Column::Number("MEDIAN"),
+        Column::Number("RATIO"),
+        Column::Number("Q1–Q3"),
+        Column::Number("MIN–MAX"),
+        Column::Text("VERDICT"),
+    ];
+    let mut rows = Vec::new();
+    for measure in Measure::ALL {
+        for line in &comparison.lines {
+            if let Some(median) = line.median(measure) {
+                rows.push(row(comparison, line, measure, median));
+            }
+        }
+    }
+    render(&columns, rows)
+}
+
+fn row(comparison: &Comparison, line: &Line, measure: Measure, median: f64) -> Vec<String> {
+    let mut cells = vec![
+        line.name.clone(),
+        title(measure).to_owned(),
+        amount(measure, median),
+    ];
+    let ratios = comparison.ratios(line, measure);
+    match (line.role, ratios) {
+        (Role::Reference, _) | (_, None) => cells.extend(["1", "–", "–"].map(str::to_owned)),
+        (_, Some(ratios)) => cells.extend([
+            format!("{:.3}", ratios.median),
+            format!("{:.3}–{:.3}", ratios.q1, ratios.q3),
+            format!("{:.3}–{:.3}", ratios.min, ratios.max),
+        ]),
+    }
+    let verdict = match line.role {
+        Role::Reference => "reference",
+        Role::Control => "control",
+        Role::Candidate => comparison
+            .verdict(line, measure)
+            .map_or("–", compare::Verdict::name),
+    };
+    cells.push(verdict.to_owned());
+    cells
+}
+
+const fn title(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Iops => "IOPS",
+        Measure::P50 => "p50",
+        Measure::ClientCpu => "client CPU",
+        Measure::ServerCpu => "server CPU",
+    }
+}
+
+fn amount(measure: Measure, value: f64) -> String {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "nanoseconds for people, never negative"
+    )]
+    match measure {
+        Measure::Iops => human_count(value),
+        Measure::P50 | Measure::ClientCpu | Measure::ServerCpu => human_time(value.round() as u64),
+    }
+}

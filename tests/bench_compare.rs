@@ -1,0 +1,168 @@
+//! `holdfast bench compare`: what it measures, what it leaves behind, what it refuses.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command as Process, Output, Stdio};
+
+use serde_json::Value;
+use support::server::{Server, Setup, Volume};
+
+/// Kind to a machine with fewer cores than tests.
+const GENTLE: [&str; 5] = ["--cores", "any", "--server-core", "any", "--yield"];
+const BRIEF: [&str; 4] = ["--burst", "20ms", "--pairs", "4"];
+
+fn url(server: &Server, volume: &Volume) -> String {
+    format!("iscsi://{}/{}/0", server.portal(), volume.iqn)
+}
+
+/// Compares, with `temporary` as the directory of temporary files.
+fn compare(temporary: &Path, arguments: &[&str]) -> Output {
+    Process::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args([&["bench", "compare"], arguments, &BRIEF, &GENTLE].concat())
+        .env("TMPDIR", temporary)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts")
+}
+
+fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(temporary.path(), arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), errors)
+}
+
+/// Every kind of candidate in one run: a server that was there, one that is started, the floor.
+#[test]
+fn every_kind_of_candidate_takes_its_turn() {
+    let server = Setup::default().start();
+    let volume = server.create_small("disk");
+    let there = format!("there={}", url(&server, &volume));
+    let temporary = tempfile::tempdir().expect("a directory");
+    let page = temporary.path().join("page.html");
+    let page_name = page.to_str().expect("a name");
+    let candidates = [
+        &there,
+        "ours=profile:efficiency,digests,sessions=2,idle=3",
+        "floor:ram",
+    ];
+    let more = [
+        "--depth",
+        "4",
+        "--depths",
+        "1,2",
+        "--backend",
+        "ram",
+        "--json",
+    ];
+    let report = ["--volume-size", "16MiB", "--report", page_name];
+    let output = compare(
+        temporary.path(),
+        &[&candidates[..], &more, &report].concat(),
+    );
+    assert!(output.status.success(), "{output:?}");
+
+    let study: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let line_names = |lines: &Value| -> Vec<String> {
+        let lines = lines.as_array().expect("lines").iter();
+        lines
+            .map(|line| format!("{} {}", line["name"], line["role"]).replace('"', ""))
+            .collect()
+    };
+    let expected = [
+        "there reference",
+        "there control",
+        "ours candidate",
+        "floor:ram candidate",
+    ];
+    assert_eq!(line_names(&study["lines"]), expected);
+    for line in study["lines"].as_array().expect("lines") {
+        assert_eq!(line["failures"], 0, "{line}");
+        let ratio = &line["measures"]["iops"]["ratio"];
+        let steps = ["min", "q1", "median", "q3", "max"];
+        let steps = steps.map(|key| ratio[key].as_f64().expect("a ratio"));
+        assert!(steps[0] > 0.0 && steps.is_sorted(), "{line}");
+        // Only of servers that were started for this, and of the floor.
+        let server_cpu = &line["measures"]["server_cpu_ns_per_io"]["median"];
+        assert_eq!(server_cpu.is_null(), line["name"] == "there", "{line}");
+    }
+    let depths = study["by_depth"].as_array().expect("depths");
+    assert_eq!(depths.len(), 2);
+    for (one, depth) in depths.iter().zip([1, 2]) {
+        assert_eq!(
+            (&one["depth"], line_names(&one["lines"]).len()),
+            (&depth.into(), 4)
+        );
+    }
+    let settings = &study["candidates"][1]["settings"];
+    let told = [
+        "sessions",
+        "data digest",
+        "idle sessions",
+        "profile",
+        "backend",
+    ];
+    assert_eq!(
+        told.map(|what| settings[what].as_str().expect("a setting")),
+        ["2", "true", "3", "efficiency", "ram"]
+    );
+
+    let html = std::fs::read_to_string(&page).expect("the page");
+    assert!(html.contains("there") && html.contains("ours") && html.contains("floor:ram"));
+    // The server that was there still answers, and what was started has left nothing.
+    assert_eq!(server.session_count(&volume), 0);
+    let left = std::fs::read_dir(temporary.path()).expect("the directory");
+    let left: Vec<_> = left.map(|entry| entry.expect("an entry").path()).collect();
+    assert_eq!(left, [page]);
+}
+
+#[test]
+fn servers_that_spin_share_a_machine() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(
+        temporary.path(),
+        &[
+            "profile:latency",
+            "--profile",
+            "throughput",
+            "--rw",
+            "randwrite",
+        ],
+    );
+    assert!(output.status.success(), "{output:?}");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.starts_with("CANDIDATE"), "{table}");
+    // Four measures of a reference, a control and a candidate.
+    assert_eq!(table.lines().count(), 1 + 4 * 3, "{table}");
+}
+
+#[test]
+fn refusals_are_explained() {
+    let usage = Some(2);
+    for (arguments, code, what) in [
+        (&["floor"][..], usage, "two candidates"),
+        (
+            &["floor", "floor"],
+            usage,
+            "two candidates are called floor",
+        ),
+        (&["floor", "ceiling"], usage, "expected [NAME=]iscsi://"),
+        (
+            &["floor", "a=floor", "--rw", "randrw"],
+            usage,
+            "one direction",
+        ),
+        (&["floor", "a=floor", "--rate", "9"], usage, "no --rate"),
+        (&["floor", "profile:warp"], Some(1), "no such profile"),
+        (
+            &["floor", "gone=iscsi://127.0.0.1:1/iqn.2024-01.example:a"],
+            Some(1),
+            "gone: iscsi://",
+        ),
+    ] {
+        let (found, errors) = refused(arguments);
+        assert_eq!(found, code, "{arguments:?}: {errors}");
+        assert!(errors.contains(what), "{arguments:?}: {errors}");
+    }
+}
