@@ -30,6 +30,7 @@ on_every_engine!(
     a_full_volume_refuses_sessions,
     a_slow_volume_is_slow_and_right,
     an_ejected_medium_is_gone_for_everyone,
+    whoever_may_not_write_may_load_and_not_eject,
     whoever_prevents_removal_prevents_it_for_all,
     prevention_ends_with_its_session,
     prevention_ends_with_a_reset_and_with_preempt_and_abort,
@@ -122,6 +123,21 @@ fn an_ejected_medium_is_gone_for_everyone(setup: Setup) {
     a.none(&LOAD).good();
     b.expect_no_attention();
     assert_eq!(b.read_blocks(0, 8).good(), pattern(1, 8));
+}
+
+/// START STOP UNIT with START=1 never conflicts (SPC-4 section 5.13.1).
+fn whoever_may_not_write_may_load_and_not_eject(setup: Setup) {
+    let server = setup.start();
+    let (_volume, mut a, mut b) = removable(&server, &setup);
+    a.register(0, 1).good();
+    a.reserve(kind::EA, 1).good();
+    b.none(&EJECT).conflict();
+    b.none(&PREVENT).conflict();
+    a.none(&EJECT).good();
+    b.none(&LOAD).good();
+    b.none(&ALLOW).good();
+    a.expect_attention(MEDIUM_CHANGED);
+    a.write_blocks(0, &pattern(1, 8)).good();
 }
 
 fn whoever_prevents_removal_prevents_it_for_all(setup: Setup) {
