@@ -158,10 +158,7 @@ impl CompareArguments {
     }
 
     /// The same candidates, each session at `depth`.
-    fn at_depth<'a>(
-        candidates: &'a mut [Candidate],
-        depth: u32,
-    ) -> Result<&'a [Candidate], Failure> {
+    fn at_depth(candidates: &mut [Candidate], depth: u32) -> Result<&[Candidate], Failure> {
         for candidate in &mut *candidates {
             match &mut candidate.subject {
                 Subject::Target { plan, .. } => {

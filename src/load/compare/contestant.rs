@@ -12,9 +12,13 @@ use crate::load::tally::Tally;
 /// A burst of idle sessions, which lets them answer the target's NOP-Ins.
 const KEEPALIVE: Duration = Duration::from_millis(2);
 
-/// Whose CPU time the server's is.
+/// What is connected.
 enum Driver {
-    Target { rig: Rig, idle: Option<Rig> },
+    /// The load, and the sessions that are only there.
+    Target {
+        rig: Box<Rig>,
+        idle: Option<Box<Rig>>,
+    },
     Floor(EchoRig),
 }
 
@@ -111,8 +115,8 @@ impl Driver {
             } => {
                 let idle = (*idle_sessions > 0).then(|| idle_plan(plan, *idle_sessions));
                 Ok(Self::Target {
-                    idle: idle.map(Rig::connect).transpose()?,
-                    rig: Rig::connect((**plan).clone())?,
+                    idle: idle.map(Rig::connect).transpose()?.map(Box::new),
+                    rig: Box::new(Rig::connect((**plan).clone())?),
                 })
             }
             Subject::Floor {

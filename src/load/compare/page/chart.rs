@@ -105,20 +105,20 @@ pub(super) fn curves(
     let mut svg = open(id, title, description, HEIGHT);
     for (value, label) in &x.ticks {
         let place = at_x(*value);
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<line class=\"grid\" x1=\"{place:.1}\" y1=\"{top}\" x2=\"{place:.1}\" y2=\"{floor}\"/>\
-             <text x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
+             <text x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             floor + 18.0,
             escape(label)
         );
     }
     for (value, label) in &y.ticks {
         let place = at_y(*value);
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<line class=\"grid\" x1=\"{left}\" y1=\"{place:.1}\" x2=\"{end}\" y2=\"{place:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             left - 8.0,
             place + 4.0,
             escape(label)
