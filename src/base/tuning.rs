@@ -64,6 +64,10 @@ pub struct Tuning {
     pub connections: Placement,
     /// `SO_SNDBUF` and `SO_RCVBUF` of each connection, in bytes; `None` leaves them to the kernel.
     pub socket_buffer_bytes: Option<usize>,
+    /// Up to that many sockets of a reactor are received from and sent to directly while it polls.
+    pub direct_sockets_max: u32,
+    /// The congestion control of each connection; `None` leaves it to the kernel.
+    pub congestion_control: Option<String>,
 }
 
 impl Default for Tuning {
@@ -78,6 +82,8 @@ impl Default for Tuning {
             shard_bytes: 1 << 30,
             connections: Placement::Home,
             socket_buffer_bytes: None,
+            direct_sockets_max: 0,
+            congestion_control: None,
         }
     }
 }
@@ -102,6 +108,10 @@ pub struct Overrides {
     pub connections: Option<Placement>,
     /// See [`Tuning::socket_buffer_bytes`].
     pub socket_buffer: Option<SocketBuffer>,
+    /// See [`Tuning::direct_sockets_max`].
+    pub direct_sockets: Option<DirectSockets>,
+    /// See [`Tuning::congestion_control`].
+    pub congestion_control: Option<CongestionControl>,
 }
 
 impl Overrides {
@@ -120,6 +130,8 @@ impl Overrides {
             ("shard_size", self.shard_size.is_some()),
             ("connections", self.connections.is_some()),
             ("socket_buffer", self.socket_buffer.is_some()),
+            ("direct_sockets", self.direct_sockets.is_some()),
+            ("congestion_control", self.congestion_control.is_some()),
         ];
         set.iter().find(|(_, set)| !set).map(|(name, _)| *name)
     }
@@ -138,6 +150,8 @@ impl Tuning {
             shard_size,
             connections,
             socket_buffer,
+            direct_sockets,
+            congestion_control,
         } = overrides;
         self.idle = idle.unwrap_or(self.idle);
         self.spin_max = spin_max_microseconds.map_or(self.spin_max, |spin| {
@@ -149,6 +163,10 @@ impl Tuning {
         self.shard_bytes = shard_size.map_or(self.shard_bytes, |size| size.0);
         self.connections = connections.unwrap_or(self.connections);
         self.socket_buffer_bytes = socket_buffer.map_or(self.socket_buffer_bytes, |size| size.0);
+        self.direct_sockets_max = direct_sockets.map_or(self.direct_sockets_max, |most| most.0);
+        if let Some(CongestionControl(name)) = congestion_control {
+            self.congestion_control.clone_from(name);
+        }
         self
     }
 }
@@ -173,6 +191,20 @@ pub struct ShardSize(u64);
 #[serde(try_from = "ByteSize", into = "ByteSize")]
 pub struct SocketBuffer(Option<usize>);
 
+/// How many sockets may be polled directly: each costs a system call in every tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct DirectSockets(u32);
+
+/// A congestion control as the kernel names it, such as `cubic`; `system` leaves it to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CongestionControl(Option<String>);
+
+const DIRECT_SOCKETS_MAX: u32 = 256;
+/// `TCP_CA_NAME_MAX` of the kernel, without its closing zero.
+const CONGESTION_CONTROL_CHARS_MAX: usize = 15;
+const SYSTEM: &str = "system";
 const ARENA_BYTES_MIN: u64 = 8 << 20;
 const ARENA_BYTES_MAX: u64 = 64 << 30;
 const SOCKET_BUFFER_BYTES_MIN: u64 = 64 << 10;
@@ -195,6 +227,47 @@ impl TryFrom<u32> for SpinMicroseconds {
 impl From<SpinMicroseconds> for u32 {
     fn from(value: SpinMicroseconds) -> Self {
         value.0
+    }
+}
+
+impl TryFrom<u32> for DirectSockets {
+    type Error = String;
+
+    fn try_from(value: u32) -> Result<Self, String> {
+        if value > DIRECT_SOCKETS_MAX {
+            return Err(format!(
+                "expected 0 to {DIRECT_SOCKETS_MAX} sockets, got {value}"
+            ));
+        }
+        Ok(Self(value))
+    }
+}
+
+impl From<DirectSockets> for u32 {
+    fn from(value: DirectSockets) -> Self {
+        value.0
+    }
+}
+
+impl TryFrom<String> for CongestionControl {
+    type Error = String;
+
+    fn try_from(value: String) -> Result<Self, String> {
+        let expected = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let length = 1..=CONGESTION_CONTROL_CHARS_MAX;
+        if !length.contains(&value.len()) || !value.chars().all(expected) {
+            return Err(format!(
+                "expected \"{SYSTEM}\" or a name from net.ipv4.tcp_available_congestion_control, \
+                 got {value:?}"
+            ));
+        }
+        Ok(Self((value != SYSTEM).then_some(value)))
+    }
+}
+
+impl From<CongestionControl> for String {
+    fn from(value: CongestionControl) -> Self {
+        value.0.unwrap_or_else(|| SYSTEM.to_owned())
     }
 }
 
@@ -293,5 +366,16 @@ mod tests {
             Ok(SocketBuffer(None))
         );
         assert!(SocketBuffer::try_from(ByteSize::b(1)).is_err());
+        assert!(DirectSockets::try_from(DIRECT_SOCKETS_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn a_congestion_control_has_a_name_that_the_kernel_could_know() {
+        let parse = |name: &str| CongestionControl::try_from(name.to_owned());
+        assert_eq!(parse("system"), Ok(CongestionControl(None)));
+        assert_eq!(parse("cubic").map(String::from), Ok("cubic".to_owned()));
+        for wrong in ["", "two words", "sixteen-letters-"] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

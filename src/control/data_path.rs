@@ -94,6 +94,8 @@ fn net(tuning: &Tuning, engine: net::Engine) -> NetConfig {
     let mut config = NetConfig::new(engine);
     config.options.send_buffer_bytes = tuning.socket_buffer_bytes;
     config.options.receive_buffer_bytes = tuning.socket_buffer_bytes;
+    config.options.congestion_control = tuning.congestion_control.clone();
+    config.direct_sockets_max = tuning.direct_sockets_max;
     config
 }
 

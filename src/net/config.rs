@@ -54,6 +54,8 @@ pub struct SocketOptions {
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF` in bytes; `None` lets the kernel tune it.
     pub receive_buffer_bytes: Option<usize>,
+    /// `TCP_CONGESTION`; `None` leaves it to the kernel.
+    pub congestion_control: Option<String>,
 }
 
 impl Default for SocketOptions {
@@ -64,6 +66,7 @@ impl Default for SocketOptions {
             unacknowledged_max: Some(Duration::from_secs(90)),
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
+            congestion_control: None,
         }
     }
 }
@@ -90,10 +93,23 @@ impl SocketOptions {
         self.apply_buffers(&socket)
     }
 
-    /// Sets the buffer sizes of a listener, whose connections inherit them: the window scale is
-    /// settled by the handshake (RFC 7323 section 2.2), so later would be too late.
+    /// Sets what the connections of a listener inherit. The window scale is settled by the handshake
+    /// (RFC 7323 section 2.2), so later would be too late for the buffers; and a congestion control
+    /// that the kernel does not know is found out before anyone has connected.
     pub(super) fn apply_to_listener(&self, listener: &TcpListener) -> io::Result<()> {
-        self.apply_buffers(&SockRef::from(listener))
+        let socket = SockRef::from(listener);
+        if let Some(name) = &self.congestion_control {
+            socket
+                .set_tcp_congestion(name.as_bytes())
+                .map_err(|error| {
+                    let text = format!(
+                        "congestion control {name:?} is refused ({error}); \
+                     net.ipv4.tcp_available_congestion_control lists what there is"
+                    );
+                    io::Error::new(error.kind(), text)
+                })?;
+        }
+        self.apply_buffers(&socket)
     }
 
     fn apply_buffers(&self, socket: &SockRef<'_>) -> io::Result<()> {
