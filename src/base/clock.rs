@@ -18,16 +18,14 @@ impl Instant {
 
     /// Reads the clock.
     #[must_use]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one reader of the clock"
-    )]
+    #[inline]
     pub fn now() -> Self {
-        static START: OnceLock<std::time::Instant> = OnceLock::new();
-        let start = START.get_or_init(std::time::Instant::now);
-        Self {
-            nanos: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        }
+        static START: OnceLock<u64> = OnceLock::new();
+        let nanos = monotonic_nanos();
+        let start = *START.get_or_init(|| nanos);
+        // Another thread may have read the clock later and stored its reading first.
+        let nanos = nanos.saturating_sub(start);
+        Self { nanos }
     }
 
     /// The moment `nanos` nanoseconds after [`Instant::ZERO`].
@@ -55,6 +53,14 @@ impl Instant {
 pub fn wall_clock_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+fn monotonic_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let part = |value: i64| u64::try_from(value).unwrap_or(0);
+    part(time.tv_sec)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(part(time.tv_nsec))
 }
 
 impl std::ops::Add<Duration> for Instant {

@@ -503,10 +503,13 @@ impl Core {
                     .completed(completion, &mut io, &mut completions);
             }
         }
-        let mut io = turn.io();
-        for (_, shard) in self.shards.iter_mut() {
-            if shard.channel.in_flight() > 0 {
-                shard.channel.poll(&mut io, &mut completions);
+        // Whatever a channel has in flight has been issued.
+        if !self.issued.is_empty() {
+            let mut io = turn.io();
+            for (_, shard) in self.shards.iter_mut() {
+                if shard.channel.in_flight() > 0 {
+                    shard.channel.poll(&mut io, &mut completions);
+                }
             }
         }
         let busy = !completions.is_empty();
@@ -545,7 +548,11 @@ impl Core {
         let sweep = (!self.connections.is_empty()).then_some(self.next_sweep);
         let hungry = !self.starving.is_empty() || !self.buffer_queue.is_empty();
         let reclaim = hungry.then(|| self.local.now() + RECLAIM_INTERVAL);
-        let channels = self.shards.next_deadline();
+        let channels = if self.issued.is_empty() {
+            None
+        } else {
+            self.shards.next_deadline()
+        };
         let net = self.net.next_deadline();
         [timer, sweep, reclaim, channels, net]
             .into_iter()

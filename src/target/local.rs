@@ -15,7 +15,7 @@ use futures_channel::oneshot;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 /// What a procedure asks of its reactor.
@@ -131,6 +131,8 @@ struct Inner {
     requests: RefCell<VecDeque<Request>>,
     /// Nothing once the reactor has ended.
     executor: RefCell<Option<LocalExecutor<'static>>>,
+    /// Procedures that have not ended: a tick without any has nothing to ask the executor.
+    procedures: Cell<usize>,
     now: Cell<Instant>,
     serial: Cell<u64>,
 }
@@ -143,6 +145,7 @@ impl Local {
                 reactors,
                 requests: RefCell::default(),
                 executor: RefCell::new(Some(LocalExecutor::new())),
+                procedures: Cell::new(0),
                 now: Cell::default(),
                 serial: Cell::new(0),
             }),
@@ -176,12 +179,20 @@ impl Local {
     /// Starts a procedure.
     pub(crate) fn spawn(&self, procedure: impl Future<Output = ()> + 'static) {
         if let Some(executor) = self.inner.executor.borrow().as_ref() {
+            let counted = Counted::new(&self.inner);
+            let procedure = async move {
+                procedure.await;
+                drop(counted);
+            };
             executor.spawn(procedure).detach();
         }
     }
 
     /// Runs procedures for as long as any can go on; whether one did.
     pub(crate) fn run(&self) -> bool {
+        if self.inner.procedures.get() == 0 {
+            return false;
+        }
         let executor = self.inner.executor.borrow();
         let mut ran = false;
         while executor.as_ref().is_some_and(LocalExecutor::try_tick) {
@@ -306,5 +317,23 @@ impl Local {
         let (reply, receiver) = oneshot::channel();
         self.post(Request::Sleep { delay, reply });
         let _ = receiver.await;
+    }
+}
+
+/// Counts a procedure for as long as it lives. It must not keep alive what the procedures live in.
+struct Counted(Weak<Inner>);
+
+impl Counted {
+    fn new(inner: &Rc<Inner>) -> Self {
+        inner.procedures.set(inner.procedures.get() + 1);
+        Self(Rc::downgrade(inner))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.procedures.set(inner.procedures.get() - 1);
+        }
     }
 }
