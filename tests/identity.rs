@@ -147,7 +147,9 @@ fn resident_bytes(server: &Server) -> u64 {
 fn re_logins_with_new_isids_leave_nothing_behind(setup: Setup) {
     const RETURNS: u16 = 1000;
     const SETTLED: u16 = 300;
-    const GROWTH_BYTES_MAX: u64 = 1 << 20;
+    // What is exact is counted below. Resident memory moves by some MiB as buffers are touched for
+    // the first time; sessions that stayed behind would be 20 MiB and more.
+    const GROWTH_BYTES_MAX: u64 = 12 << 20;
     let (server, volume) = start(setup);
     let mut watcher = server.session(&volume, "watcher");
     let mut settled = (0, 0);
