@@ -83,6 +83,8 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONNECTION_BUFFER_BYTES_MAX: u64 = 16 << 20;
 /// How long a reservation command may take, the fence included, before it answers with an error.
 pub const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a reservation command that has failed waits for the store to take its change back.
+pub const TAKE_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 /// The shortest that may be configured: a healthy disk's slowest write should be done by then.
 pub const FENCE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// The longest that may be configured: initiators have to hear the error before they give up.

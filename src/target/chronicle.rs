@@ -209,15 +209,20 @@ impl Home {
             sleeper.sleep(HISTORY_SAVE_INTERVAL).await;
             if let Some(home) = home.upgrade() {
                 home.chronicle.due.set(false);
-                home.save_history(&shared).await;
+                home.save_history(&sleeper, &shared).await;
             }
         });
     }
 
     /// Saves what is not saved yet. What can't be is tried again with the next.
-    pub(crate) async fn save_history(&self, shared: &Shared) {
+    pub(crate) async fn save_history(&self, local: &Local, shared: &Shared) {
         let (update, batch) = self.chronicle.update(None);
-        if !update.is_empty() && shared.saver.save(&self.volume, update).await.is_ok() {
+        if update.is_empty() {
+            return;
+        }
+        let deadline = local.now() + shared.fence_timeout;
+        let saved = shared.saver.save(&self.volume, update, deadline, local);
+        if saved.await.is_ok() {
             self.chronicle.saved(&batch);
         }
     }

@@ -6,7 +6,9 @@ use super::home::Home;
 use super::local::Local;
 use super::message::{Call, Lost, Task};
 use super::shared::Shared;
+use super::store::NotSaved;
 use crate::base::clock::Instant;
+use crate::base::limits;
 use crate::reservation::history::Ages;
 use crate::reservation::{Attention, Nexus, NexusIndex, Outcome, State};
 use crate::scsi::attention::UnitAttention;
@@ -19,7 +21,7 @@ impl Home {
     /// Carries out what the state machine decided: durable, then published, then the fence, then the
     /// aborts and unit attentions. When this returns `Ok` no write of a nexus that lost its right can
     /// take effect any more. On `Err` nothing has changed. The history has it in either case.
-    /// At `deadline` it gives up waiting for writes of the fenced.
+    /// At `deadline` it gives up waiting for the store, and for writes of the fenced.
     pub(crate) async fn enact(
         self: &Rc<Self>,
         outcome: Outcome,
@@ -57,7 +59,13 @@ impl Home {
             self.chronicle.begin(&deed, step, seated, durable, now_ms)
         };
         self.save_history_later(local, shared);
-        if durable && let Err(failure) = self.save(&next, page.ages(), shared).await {
+        if durable
+            && let Err(not_saved) = self.save(&next, page.ages(), deadline, local, shared).await
+        {
+            // What hangs may still be saved; then the next change has to undo it.
+            self.unsaved
+                .set(self.unsaved.get() || matches!(not_saved, NotSaved::Perhaps));
+            let failure = Failure::from(not_saved);
             self.chronicle.fail(page, &failure);
             return Err(failure);
         }
@@ -69,7 +77,7 @@ impl Home {
         self.publish(|_| {});
         if let Err(failure) = self.fence(&lost, deadline, &mut page, local).await {
             self.chronicle.fail(page, &failure);
-            self.take_back(before, durable, shared).await;
+            self.take_back(before, durable, local, shared).await;
             self.release(held);
             return Err(failure);
         }
@@ -83,11 +91,14 @@ impl Home {
     }
 
     /// The fence failed: what held before holds again.
-    async fn take_back(&self, before: State, durable: bool, shared: &Shared) {
+    async fn take_back(&self, before: State, durable: bool, local: &Local, shared: &Shared) {
         self.inner.borrow_mut().state = before.clone();
         self.publish(|_| {});
         let ages = self.chronicle.ages().clone();
-        if durable && self.save(&before, &ages, shared).await.is_err() {
+        // The time of the command has passed; the initiator is not to wait for long any more.
+        let deadline = local.now() + limits::TAKE_BACK_TIMEOUT;
+        let saved = self.save(&before, &ages, deadline, local, shared);
+        if durable && saved.await.is_err() {
             tracing::error!(
                 volume = %self.volume.name,
                 "a reservation change that was taken back is still in the store"
@@ -97,9 +108,17 @@ impl Home {
     }
 
     /// Makes a state durable, as far as APTPL asks for it, and the history with it.
-    async fn save(&self, state: &State, ages: &Ages, shared: &Shared) -> Result<(), Failure> {
+    async fn save(
+        &self,
+        state: &State,
+        ages: &Ages,
+        deadline: Instant,
+        local: &Local,
+        shared: &Shared,
+    ) -> Result<(), NotSaved> {
         let (update, batch) = self.chronicle.update(Some((state, ages)));
-        shared.saver.save(&self.volume, update).await?;
+        let saver = &shared.saver;
+        saver.save(&self.volume, update, deadline, local).await?;
         self.chronicle.saved(&batch);
         Ok(())
     }

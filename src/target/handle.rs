@@ -335,7 +335,7 @@ impl Target {
                 .await?;
             local.call_all(|| Call::Retire(index), None).await?;
             if let Ok(home) = home_of(index, &local).await {
-                home.save_history(&shared).await;
+                home.save_history(&local, &shared).await;
             }
             local.call_all(|| Call::Detach(index), None).await.map(drop)
         })??;
@@ -515,7 +515,7 @@ impl Target {
                     .await;
                 let _ = local.call_all(|| Call::Quiesce(index), soon).await;
                 if let Ok(home) = home_of(index, &local).await {
-                    home.save_history(&shared).await;
+                    home.save_history(&local, &shared).await;
                 }
                 Medium::new(&local, &volume).flush().await
             })??;

@@ -14,8 +14,10 @@ use async_executor::LocalExecutor;
 use futures_channel::oneshot;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 /// What a procedure asks of its reactor.
@@ -310,6 +312,28 @@ impl Local {
             }
             failed.map_or(Ok(replies), Err)
         }
+    }
+
+    /// Waits for an answer, at the longest until `deadline`; nothing if it has not come by then.
+    pub(crate) async fn until<T>(
+        &self,
+        deadline: Instant,
+        mut answer: oneshot::Receiver<T>,
+    ) -> Option<Result<T, oneshot::Canceled>> {
+        let (reply, mut alarm) = oneshot::channel();
+        let delay = deadline.since(self.now());
+        self.post(Request::Sleep { delay, reply });
+        poll_fn(|context| {
+            if let Poll::Ready(answer) = Pin::new(&mut answer).poll(context) {
+                return Poll::Ready(Some(answer));
+            }
+            match Pin::new(&mut alarm).poll(context) {
+                Poll::Ready(Ok(())) => Poll::Ready(None),
+                // Too many wait for the clock: this one waits for its answer alone.
+                Poll::Ready(Err(oneshot::Canceled)) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// Waits for `delay`.

@@ -2,8 +2,10 @@
 //! the order in which they do.
 
 use super::failure::Failure;
+use super::local::Local;
 use super::shared::Shared;
 use super::volume::Volume;
+use crate::base::clock::Instant;
 use crate::base::limits;
 use crate::scsi::sense::{Code, SenseKey};
 use crate::volume::VolumeId;
@@ -48,6 +50,26 @@ impl ReservationUpdate {
 #[derive(Debug, thiserror::Error)]
 #[error("the reservation store failed: {0}")]
 pub struct StoreFailed(pub String);
+
+/// Why a change is not known to be durable.
+#[derive(Debug)]
+pub(crate) enum NotSaved {
+    /// The store holds what it held.
+    Certainly(Failure),
+    /// The store hangs: it holds what it held, or the change.
+    Perhaps,
+}
+
+impl From<NotSaved> for Failure {
+    /// What the initiator is told. A store that hangs is a failure of the logical unit, as a backend
+    /// that does.
+    fn from(not_saved: NotSaved) -> Self {
+        match not_saved {
+            NotSaved::Certainly(failure) => failure,
+            NotSaved::Perhaps => Self::check(SenseKey::HardwareError, Code::LOGICAL_UNIT_TIMEOUT),
+        }
+    }
+}
 
 /// The end of the homes.
 pub(crate) struct Saver {
@@ -95,12 +117,15 @@ impl Saver {
         (Self { jobs: sender }, SaveQueue { jobs: receiver })
     }
 
-    /// Makes a change durable. What a home hands over first is saved first.
+    /// Makes a change durable. What a home hands over first is saved first. A store that has not
+    /// answered by `deadline` hangs, and may still save the change when it comes to itself.
     pub(crate) async fn save(
         &self,
         volume: &Volume,
         update: ReservationUpdate,
-    ) -> Result<(), Failure> {
+        deadline: Instant,
+        local: &Local,
+    ) -> Result<(), NotSaved> {
         let (reply, receiver) = oneshot::channel();
         let job = Job {
             volume: volume.id,
@@ -111,15 +136,25 @@ impl Saver {
         let failed = Failure::check(SenseKey::IllegalRequest, Code::INSUFFICIENT_REGISTRATIONS);
         if self.jobs.try_send(job).is_err() {
             tracing::error!(volume = %volume.name, "too many reservation changes wait for the store");
-            return Err(failed);
+            return Err(NotSaved::Certainly(failed));
         }
-        match receiver.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
+        match local.until(deadline, receiver).await {
+            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => {
                 tracing::error!(volume = %volume.name, %error, "what changed is not durable");
-                Err(failed)
+                Err(NotSaved::Certainly(failed))
             }
-            Err(_) => Err(Failure::target("the reservation store is gone")),
+            Some(Err(_)) => {
+                let failure = Failure::target("the reservation store is gone");
+                Err(NotSaved::Certainly(failure))
+            }
+            None => {
+                tracing::error!(
+                    volume = %volume.name,
+                    "the reservation store has not answered in time; what it holds is not known"
+                );
+                Err(NotSaved::Perhaps)
+            }
         }
     }
 }

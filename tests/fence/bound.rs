@@ -25,6 +25,7 @@ crate::on_every_engine!(
     a_hung_backend_is_an_error_that_changes_nothing,
     what_was_made_durable_is_taken_back,
     what_could_not_be_taken_back_is_saved_later,
+    a_store_that_hangs_is_an_error_that_changes_nothing,
     commands_behind_a_hung_one_are_answered,
     a_hung_read_does_not_fail_preempt_and_abort,
 );
@@ -110,6 +111,32 @@ fn what_could_not_be_taken_back_is_saved_later(setup: Setup) {
     assert!(record.registrations().any(|(_, own)| own.key == Key(B)));
     rig.gate().open();
     complete(&mut b, write).good();
+}
+
+/// What hangs is the store of reservations. It may save the change after all, once it comes to itself,
+/// and the next command puts that right.
+fn a_store_that_hangs_is_an_error_that_changes_nothing(setup: Setup) {
+    let Scene {
+        rig, mut a, mut b, ..
+    } = Scene::bounded(&setup, SHORT);
+    b.register_with(B, B, flag::APTPL).good();
+    b.reserve(kind::WE_RO, B).good();
+    let state = rig.state();
+    rig.records.hang(true);
+    let (key, asc, ascq) = TIMED_OUT;
+    a.preempt(kind::WE_RO, A, B).check(key, asc, ascq);
+    rig.records.hang(false);
+    assert_eq!(rig.state(), state, "a command that fails changes nothing");
+    b.write_blocks(0, &pattern(1, 8)).good();
+    b.expect_no_attention();
+    // By itself this asks for no record: nothing changes.
+    b.reserve(kind::WE_RO, B).good();
+    let record = rig.records.take().pop().expect("a record all the same");
+    assert_eq!(record, rig.state().after_power_loss());
+    assert!(record.registrations().any(|(_, own)| own.key == Key(B)));
+    a.preempt(kind::WE_RO, A, B).good();
+    b.expect_attention(sense::REGISTRATIONS_PREEMPTED);
+    b.write_blocks(0, &pattern(2, 8)).conflict();
 }
 
 /// All reservation commands that were sent behind the one that waits are answered in time, none GOOD.

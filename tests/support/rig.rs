@@ -58,9 +58,15 @@ pub struct GatedVolume {
 pub struct Records {
     saved: SegQueue<Vec<u8>>,
     broken: AtomicBool,
+    hung: AtomicBool,
 }
 
 impl Records {
+    /// No save ends from now on, or until no longer.
+    pub fn hang(&self, hung: bool) {
+        self.hung.store(hung, Ordering::SeqCst);
+    }
+
     /// Every record saved since the last call, oldest first.
     pub fn take(&self) -> Vec<State> {
         let records = std::iter::from_fn(|| self.saved.pop());
@@ -77,6 +83,9 @@ impl Records {
 
 impl ReservationStore for Records {
     fn save(&self, _: VolumeId, update: &ReservationUpdate) -> Result<(), StoreFailed> {
+        while self.hung.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreFailed("broken by the test".to_owned()));
         }
