@@ -18,6 +18,12 @@ impl FileHandle {
     pub fn into_owned(self) -> Result<OwnedFd, Self> {
         Arc::try_unwrap(self.0).map_err(Self)
     }
+
+    /// Whether there is no other handle: no operation in flight has the file.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 impl<F: Into<OwnedFd>> From<F> for FileHandle {

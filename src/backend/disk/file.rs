@@ -137,3 +137,38 @@ pub(in crate::backend) fn remove(path: &Path) -> Result<(), OpenError> {
         Err(errno) => Err(OpenError::system(path, "remove")(errno)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::workers::Workers;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_file_is_free_once_nothing_uses_it_whoever_has_a_copy_of_the_descriptor() {
+        let (directory, workers) = (tempfile::tempdir().unwrap(), Workers::start(1).unwrap());
+        let path = directory.path().join("volume.img");
+        let opening = |intent| Opening {
+            directory: directory.path(),
+            size_bytes: 1 << 20,
+            block_bytes: 512,
+            intent,
+            read_only: false,
+            workers: &workers,
+        };
+        let disk = open(&path, &opening(Intent::Create)).unwrap();
+        // What a child has between fork and exec.
+        let copy = disk.file.as_fd().try_clone_to_owned().unwrap();
+        // What a request in flight has.
+        let request = disk.file.clone();
+        drop(disk);
+        let busy = open(&path, &opening(Intent::Existing)).unwrap_err();
+        assert!(matches!(busy, OpenError::InUse { .. }), "{busy}");
+        drop((request, copy));
+        let disk = open(&path, &opening(Intent::Existing)).unwrap();
+        let copy = disk.file.as_fd().try_clone_to_owned().unwrap();
+        drop(disk);
+        open(&path, &opening(Intent::Existing)).unwrap();
+        drop(copy);
+    }
+}

@@ -10,7 +10,9 @@ use super::request::{BackendError, ErrorKind};
 use super::store::{Channel, ChannelId, Properties, Store, Waker};
 use super::workers::Workers;
 use crate::ring::FileHandle;
-use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
+use rustix::fs::{
+    AtFlags, FlockOperation, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, flock, statx,
+};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -63,6 +65,20 @@ impl Store for Disk {
 
     fn channel(self: Arc<Self>, id: ChannelId, waker: Waker) -> Box<dyn Channel> {
         Box::new(channel::DiskChannel::new(self, id, waker))
+    }
+}
+
+impl Drop for Disk {
+    /// Gives a file's lock back as soon as nothing uses the file. Closing alone would leave it with
+    /// whoever has a copy of the descriptor: a child between fork and exec, or the kernel for a moment
+    /// after a request has completed. It is theirs too, as it belongs to the open file description
+    /// (flock(2)), and the volume could not be opened again until they are gone.
+    fn drop(&mut self) {
+        // A request in flight may still write: then the lock stays until its handle closes the file.
+        if self.medium == Medium::File && self.file.is_last() {
+            // Where it fails, closing releases the lock.
+            let _ = flock(&self.file, FlockOperation::Unlock);
+        }
     }
 }
 
