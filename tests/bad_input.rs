@@ -85,6 +85,14 @@ impl Scene {
     fn session(&self) -> Initiator {
         self.server.session(&self.volume, "bad")
     }
+
+    /// Waits until all that the last session asked for is over, resets included: one that is under way
+    /// when its session ends still ends the commands of others, without a status, and leaves them a unit
+    /// attention (SAM-5 section 6.3.3). A login of the same name and ISID takes the session's place, and
+    /// is not answered before the old one has gone, tasks and all (RFC 7143 section 6.3.5).
+    fn await_the_end_of_the_last_session(&self) {
+        self.session().logout();
+    }
 }
 
 /// Sends bytes and reads until the target ends the connection or an answer has come.
@@ -603,6 +611,7 @@ fn aborts_and_resets_race(setup: Setup) {
             provoke(session.stream, &[]);
         }
     }
+    scene.await_the_end_of_the_last_session();
     scene.assert_serves();
 }
 
@@ -676,6 +685,7 @@ fn random_pdus(setup: Setup) {
         }
         provoke(session.stream, &bytes);
     }
+    scene.await_the_end_of_the_last_session();
     scene.assert_serves();
 }
 
