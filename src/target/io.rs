@@ -91,6 +91,7 @@ impl Core {
                 Admission::Proceed => {}
                 Admission::ProceedWith(first) => attention = Some(first),
                 Admission::Refuse(failure) => {
+                    self.note_refusal(key, &command, &failure, turn);
                     return self.answer(key, command.task, Answer::Failed(failure), turn);
                 }
             }
@@ -164,8 +165,8 @@ impl Core {
         }
     }
 
-    /// Has the home write down a reservation command that was refused for its CDB or by an SPC-2
-    /// reservation.
+    /// Has the home write down a reservation command that was refused for its CDB, by an SPC-2
+    /// reservation, or by a unit attention: an operator wants to see the attempt.
     fn note_refusal(
         &self,
         key: SlotKey,

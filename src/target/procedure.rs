@@ -65,7 +65,13 @@ impl Procedure {
         let Plan::Parameters { length } = plan else {
             return self.execute(plan).await;
         };
-        let data = self.parameters(length).await?;
+        let data = match self.parameters(length).await {
+            Ok(data) => data,
+            Err(failure) => {
+                self.note_refusal(&[], &failure);
+                return Err(failure);
+            }
+        };
         let plan = self.plan_again(&data);
         if let Plan::Fail(failure) = &plan {
             self.note_refusal(&data, failure);
