@@ -503,7 +503,11 @@ fn a_fence_that_hangs_is_told() {
     let cleared = clear().expect("it works now").expect("there is something");
     assert_eq!(cleared.after.registrations().len(), 1);
     b.expect_attention(sense::REGISTRATIONS_PREEMPTED);
-    let history = rig.target.reservation_history(volume).expect("an answer");
+    let history = rig
+        .target
+        .reservation_history(volume)
+        .expect("an answer")
+        .entries;
     let [.., preempt, failed, done] = &history[..] else {
         panic!("three at least: {history:?}");
     };

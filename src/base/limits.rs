@@ -125,6 +125,13 @@ pub const HISTORY_LOSSES_MAX: usize = 8;
 pub const HISTORY_ENTRY_BYTES_MAX: usize = 4096;
 /// Entries of the history that nothing else makes durable are saved that long after the first.
 pub const HISTORY_SAVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Requests that may wait at once for something new in a history.
+pub const HISTORY_FOLLOWERS_MAX: usize = 16;
+/// How long one such request waits at most.
+pub const HISTORY_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long it goes on gathering once something has happened: an attempt that is repeated in a loop
+/// is not to become a request for each.
+pub const HISTORY_GATHER_INTERVAL: Duration = Duration::from_millis(100);
 /// Copy operations that one nexus may ask about.
 pub const COPY_OPERATIONS_MAX: usize = 32;
 /// Tokens of POPULATE TOKEN that stand for data of one volume.

@@ -240,12 +240,26 @@ impl Connection {
             .control
             .clone()
             .unwrap_or_else(|| control_socket_in(&self.data));
-        Client::connect(&socket)
-            .and_then(|mut client| client.call(method, params))
-            .map_err(|error| Failure {
-                code: exit_code(&error),
-                message: error.to_string(),
-            })
+        self.client()?.call(method, params).map_err(Failure::from)
+    }
+
+    /// A connection for several calls.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&socket)?)
+    }
+
+    /// Whether programs read the answer.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self {
+            code: exit_code(&error),
+            message: error.to_string(),
+        }
     }
 }
 

@@ -267,3 +267,47 @@ fn nothing_is_cleared_by_accident() {
         ask(&["server", "stop"]).unwrap();
     });
 }
+
+#[test]
+fn a_history_is_followed_until_the_server_stops() {
+    against_a_server(|_, ask| {
+        let mut text = Vec::new();
+        let socket = ask(&["server", "status", "--json"]).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&socket).unwrap();
+        let socket = format!("{}/control.sock", status["data"].as_str().unwrap());
+        let mut follow = |more: &[&str]| {
+            text.clear();
+            let follow = ["holdfast", "reservation", "history", "volume-1", "--follow"];
+            let arguments = [&follow[..], &["--control", &socket], more].concat();
+            let code = run(
+                Cli::try_parse_from(arguments).unwrap(),
+                &FakeLaunch::default(),
+                &mut text,
+            );
+            assert_eq!(code, ExitCode::from(EXIT_UNREACHABLE));
+            String::from_utf8(text.clone()).unwrap()
+        };
+        let told = follow(&["--lines", "1"]);
+        let headlines: Vec<_> = told.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert_eq!(
+            headlines,
+            [
+                "#2  1970-01-01 00:00:02.000Z  CLEAR: RESERVATION CONFLICT",
+                "",
+                "(3 entries were pushed out before they could be read)",
+                "",
+                "#6  1970-01-01 00:00:01.000Z  REGISTER: GOOD",
+            ]
+        );
+        let told = follow(&["--json", "-n", "0"]);
+        let lines = told.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines: Vec<serde_json::Value> = lines.collect();
+        assert_eq!(lines.len(), 2, "{told}");
+        assert_eq!(lines[0], serde_json::json!({ "lost": 3 }));
+        assert_eq!(
+            (&lines[1]["sequence"], &lines[1]["action"]),
+            (&6.into(), &"REGISTER".into())
+        );
+        ask(&["server", "stop"]).unwrap();
+    });
+}

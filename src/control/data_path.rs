@@ -153,7 +153,7 @@ impl DataPlane for DataPath {
         Ok(self.0.reservation(volume)?)
     }
 
-    fn reservation_history(&self, volume: VolumeId) -> Result<Vec<history::Entry>, PlaneError> {
+    fn reservation_history(&self, volume: VolumeId) -> Result<history::Excerpt, PlaneError> {
         Ok(self.0.reservation_history(volume)?)
     }
 
@@ -163,6 +163,15 @@ impl DataPlane for DataPath {
         preemption: Preemption,
     ) -> Result<Option<Forecast>, PlaneError> {
         Ok(self.0.foresee(volume, preemption)?)
+    }
+
+    fn follow_history(
+        &self,
+        volume: VolumeId,
+        seen: history::Cursor,
+        wait: Duration,
+    ) -> Result<history::Excerpt, PlaneError> {
+        Ok(self.0.follow_history(volume, seen, wait)?)
     }
 
     fn clear_reservation(

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Limit,
     /// The store, the backend or the data path failed.
     Failed,
+    /// The server stops.
+    Stopping,
 }
 
 impl ErrorKind {
@@ -30,6 +32,7 @@ impl ErrorKind {
             Self::Invalid => -32_602,
             Self::Limit => -32_004,
             Self::Failed => -32_000,
+            Self::Stopping => -32_005,
         }
     }
 }

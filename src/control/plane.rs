@@ -68,7 +68,18 @@ pub trait DataPlane: Send + Sync {
     ///
     /// # Errors
     /// [`PlaneError::UnknownVolume`] where the id is not served.
-    fn reservation_history(&self, id: VolumeId) -> Result<Vec<history::Entry>, PlaneError>;
+    fn reservation_history(&self, id: VolumeId) -> Result<history::Excerpt, PlaneError>;
+
+    /// What is new in it since `seen`, waited for at most `wait`.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served, or no longer.
+    fn follow_history(
+        &self,
+        id: VolumeId,
+        seen: history::Cursor,
+        wait: Duration,
+    ) -> Result<history::Excerpt, PlaneError>;
 
     /// What a PREEMPT would do now; nothing is done. `None` where nobody is there to send it.
     ///

@@ -15,12 +15,13 @@ use super::store::ReservationUpdate;
 use crate::base::clock::Instant;
 use crate::base::limits::HISTORY_SAVE_INTERVAL;
 use crate::reservation::history::{
-    Actor, Ages, Batch, Entry, Event, History, Status, losses, takes_effect,
+    Actor, Ages, Batch, Cursor, Entry, Event, Excerpt, History, Status, losses, takes_effect,
 };
 use crate::reservation::{self, Nexus, State};
+use crossbeam_channel::Sender;
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{self, Arc};
 
 /// What outlived the last stop of a volume.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +40,12 @@ pub(crate) struct Chronicle {
     ages: RefCell<Ages>,
     /// Whether a save has been set for later.
     due: Cell<bool>,
+    /// Who waits for something new, on other threads; those that have given up are gone.
+    followers: RefCell<Vec<Follower>>,
 }
+
+/// Wakes somebody who waits for something new, if he still does.
+pub(crate) type Follower = sync::Weak<Sender<()>>;
 
 /// Who changes the reservations and how: what the history tells.
 #[derive(Debug, Clone)]
@@ -67,12 +73,34 @@ impl Chronicle {
             history: RefCell::new(history),
             ages: RefCell::new(ages),
             due: Cell::new(false),
+            followers: RefCell::default(),
         }
     }
 
-    /// All entries, oldest first.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.history.borrow().entries().cloned().collect()
+    /// The history as it is.
+    pub(crate) fn excerpt(&self) -> Excerpt {
+        self.history.borrow().excerpt()
+    }
+
+    /// What is new since `seen`; if nothing is, `follower` is woken once when something comes, or when
+    /// the volume goes.
+    pub(crate) fn follow(&self, seen: Cursor, follower: Follower) -> Excerpt {
+        let new = self.history.borrow().after(seen);
+        if new.is_empty() {
+            let mut followers = self.followers.borrow_mut();
+            followers.retain(|follower| follower.strong_count() > 0);
+            followers.push(follower);
+        }
+        new
+    }
+
+    fn wake_followers(&self) {
+        for follower in self.followers.borrow_mut().drain(..) {
+            if let Some(bell) = follower.upgrade() {
+                // It has room for the one ring that it gets.
+                let _ = bell.try_send(());
+            }
+        }
     }
 
     /// Since when registrations and reservation stand.
@@ -127,11 +155,16 @@ impl Chronicle {
     }
 
     fn end(&self, opened: Option<u64>, entry: Entry) {
-        let mut history = self.history.borrow_mut();
         match opened {
-            Some(sequence) => history.settle(sequence, entry),
-            None => history.record(entry),
+            Some(sequence) => self.history.borrow_mut().settle(sequence, entry),
+            None => self.history.borrow_mut().record(entry),
         }
+        self.wake_followers();
+    }
+
+    fn record(&self, entry: Entry) {
+        self.history.borrow_mut().record(entry);
+        self.wake_followers();
     }
 
     /// What the store has to be told; for `state`, if that is to be saved too.
@@ -156,6 +189,13 @@ impl Chronicle {
     }
 }
 
+/// The volume goes: who waits is to hear of it.
+impl Drop for Chronicle {
+    fn drop(&mut self) {
+        self.wake_followers();
+    }
+}
+
 impl Page {
     /// The ages of the new state.
     pub(crate) fn ages(&self) -> &Ages {
@@ -173,7 +213,7 @@ impl Home {
     /// Writes down something that was refused, or that changed nothing.
     pub(crate) fn note(self: &Rc<Self>, mut entry: Entry, local: &Local, shared: &Arc<Shared>) {
         entry.generation = self.inner.borrow().state.generation();
-        self.chronicle.history.borrow_mut().record(entry);
+        self.chronicle.record(entry);
         self.save_history_later(local, shared);
     }
 

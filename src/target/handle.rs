@@ -681,3 +681,5 @@ impl Core {
 }
 
 const _: () = assert!(limits::VOLUMES_PER_GROUP_MAX < u16::MAX as usize);
+// A follower's wait is on its own thread, but a client has to hear before it gives the server up.
+const _: () = assert!(limits::HISTORY_WAIT_MAX.as_secs() < ANSWER_TIMEOUT.as_secs());

@@ -282,6 +282,11 @@ impl Server {
         self.portals[0]
     }
 
+    /// The control socket.
+    pub fn control(&self) -> &std::path::Path {
+        &self.control
+    }
+
     pub fn process_id(&self) -> u32 {
         self.child.id()
     }

@@ -1,5 +1,6 @@
 //! `holdfast reservation`.
 
+mod follow;
 mod text;
 
 use std::io::{BufRead, IsTerminal, Write};
@@ -30,13 +31,23 @@ const HISTORY_EXAMPLES: &str = "\
 Examples:
   holdfast reservation history db-1
       the last 20 things that happened
-  holdfast reservation history db-1 --since 2h --limit 100
+  holdfast reservation history db-1 --since 2h --lines 100
+  holdfast reservation history db-1 --follow
+      the last 20, then what happens from now on, until Ctrl-C
   holdfast reservation history db-1 --json | jq '.entries[] | select(.effect)'
       only what changed registrations or the reservation
+  holdfast reservation history db-1 -n 0 --follow --json | jq --unbuffered -c '[.action, .status]'
+      one line of JSON for each entry
 
-Every PERSISTENT RESERVE OUT is there, refused ones too, every RESERVE and RELEASE of SPC-2, what
-resets, lost sessions, restarts and operators did. A refusal that repeats counts up in one entry,
-and refusals never push out what changed something. The server keeps 256 entries for each volume.
+Every PERSISTENT RESERVE OUT is there, refused ones too (a pending unit attention is a refusal:
+CHECK CONDITION 6), every RESERVE and RELEASE of SPC-2, what resets, lost sessions, restarts and
+operators did. A refusal that repeats counts up in one entry, and refusals never push out what
+changed something. The server keeps 256 entries for each volume.
+
+With --follow an entry comes when it has ended, and once more, under its number, when it counts up.
+Entries that were pushed out before they could be read are counted; in JSON by a line
+with `lost` alone. If the server goes away the command ends with exit code 3, if the volume does,
+with 1.
 
 What changes a reservation that APTPL keeps is saved with it, in one transaction. The rest (how a
 command ended, changes without APTPL, refusals) is saved with the next such change, when the server
@@ -86,8 +97,17 @@ pub(super) enum ReservationCommand {
         #[arg(value_name = "VOLUME")]
         name: VolumeName,
         /// Show at most that many entries, the newest ones
-        #[arg(long, value_name = "N", default_value = "20")]
-        limit: usize,
+        #[arg(
+            short = 'n',
+            long = "lines",
+            visible_alias = "limit",
+            value_name = "N",
+            default_value = "20"
+        )]
+        lines: usize,
+        /// Go on with what happens from now on, until Ctrl-C or the server goes away
+        #[arg(short, long)]
+        follow: bool,
         /// Only what happened since: 30s, 10m, 2h, 7d ago, or a time such as 2026-01-31T12:00Z
         #[arg(long, value_name = "TIME")]
         since: Option<Since>,
@@ -183,15 +203,21 @@ pub(super) fn run(command: ReservationCommand, out: &mut dyn Write) -> Result<()
         ),
         ReservationCommand::History {
             name,
-            limit,
+            lines,
+            follow,
             since,
             connection,
         } => {
             let query = HistoryQuery {
                 name,
-                limit: Some(limit),
+                limit: Some(lines),
                 since_ms: since.map(|since| since.0),
+                after: None,
+                wait_ms: 0,
             };
+            if follow {
+                return follow::run(query, &connection, out);
+            }
             connection.ask(out, method::RESERVATION_HISTORY, &query, text::history)
         }
         ReservationCommand::Check(arguments) => {

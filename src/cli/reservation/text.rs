@@ -141,7 +141,7 @@ pub(super) fn history(history: &HistoryView) -> String {
     entries.join("\n")
 }
 
-fn entry(entry: &HistoryEntryView) -> String {
+pub(super) fn entry(entry: &HistoryEntryView) -> String {
     let HistoryEntryView {
         sequence, action, ..
     } = entry;

@@ -76,6 +76,27 @@ pub struct HistoryQuery {
     /// Only what happened then or later.
     #[serde(default)]
     pub since_ms: Option<u64>,
+    /// Only what is new since an earlier answer, whose `cursor` this is: entries that have come, counted
+    /// up or ended. What is under way is left out, and comes when it has ended.
+    #[serde(default)]
+    pub after: Option<HistoryCursor>,
+    /// With `after`: where nothing is new, how long to wait for it, in milliseconds; at most
+    /// [`HISTORY_WAIT_MAX`](crate::base::limits::HISTORY_WAIT_MAX) counts. The answer has no entries if
+    /// nothing has come by then. No more than
+    /// [`HISTORY_FOLLOWERS_MAX`](crate::base::limits::HISTORY_FOLLOWERS_MAX) requests wait at once; one
+    /// more is refused.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// How far a history has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryCursor {
+    /// The newest entry that there was.
+    pub sequence: u64,
+    /// How many changes of entries there had been.
+    pub revision: u64,
 }
 
 /// The history of a volume's reservations as the control socket shows it.
@@ -85,6 +106,10 @@ pub struct HistoryView {
     pub volume: String,
     /// How many entries the server has beyond these.
     pub left_out: usize,
+    /// How many entries came since `after` and were pushed out again by later ones.
+    pub lost: u64,
+    /// Where to go on reading: the next request's `after`.
+    pub cursor: HistoryCursor,
     /// Entries, oldest first.
     pub entries: Vec<HistoryEntryView>,
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Service, ServiceSettings, StopReason};
 use crate::backend::Workers;
 use crate::base::clock::Instant;
+use crate::base::limits::HISTORY_WAIT_MAX;
 use crate::control::catalogue::{Catalogue, DataDirectory};
 use crate::control::config::Config;
 use crate::control::plane::{
@@ -202,7 +203,7 @@ impl DataPlane for FakePlane {
         Ok(state.reservation.clone())
     }
 
-    fn reservation_history(&self, _: VolumeId) -> Result<Vec<history::Entry>, PlaneError> {
+    fn reservation_history(&self, _: VolumeId) -> Result<history::Excerpt, PlaneError> {
         let actor = history::Actor::Nexus {
             nexus: host(1),
             address: Some("127.0.0.1:40000".parse().unwrap()),
@@ -229,7 +230,33 @@ impl DataPlane for FakePlane {
             generation: 1,
             ..history::Entry::new(2000, actor, (&Command::Clear { key: Key(0xbad) }).into())
         };
-        Ok(vec![registered, refused])
+        Ok(history::Excerpt {
+            entries: vec![registered, refused],
+            cursor: history::Cursor {
+                sequence: 2,
+                revision: 8,
+            },
+            lost: 0,
+        })
+    }
+
+    /// Something new at once, as if a ring had wrapped; then the server stops.
+    fn follow_history(
+        &self,
+        id: VolumeId,
+        seen: history::Cursor,
+        wait: Duration,
+    ) -> Result<history::Excerpt, PlaneError> {
+        assert!(wait <= HISTORY_WAIT_MAX, "a bounded wait");
+        let mut all = self.reservation_history(id)?;
+        if seen != all.cursor {
+            return Err(PlaneError::Stopped);
+        }
+        all.cursor.sequence += 4;
+        all.entries.truncate(1);
+        all.entries[0].sequence = all.cursor.sequence;
+        all.lost = 3;
+        Ok(all)
     }
 
     fn foresee(&self, _: VolumeId, preemption: Preemption) -> Result<Option<Forecast>, PlaneError> {

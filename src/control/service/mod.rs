@@ -6,6 +6,7 @@
 #[cfg(test)]
 pub(crate) mod fake;
 mod first_start;
+mod followers;
 mod groups;
 mod refusal;
 mod reservation_views;
@@ -22,6 +23,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use crossbeam_channel::Sender;
 
 use self::refusal::{about_volume, volume_error};
+use self::followers::Followers;
 use self::stores::Stores;
 use super::api::{ServerStatus, SessionList, SessionView};
 use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_file};
@@ -66,6 +68,8 @@ pub struct Service {
     /// Held during a change, so that changes take turns.
     turn: Mutex<()>,
     /// Why volumes are not served, of those that are not.
+    /// Who waits for something to happen.
+    followers: Followers,
     problems: Mutex<BTreeMap<VolumeId, String>>,
 }
 
@@ -91,6 +95,7 @@ impl Service {
             stores,
             turn: Mutex::new(()),
             problems: Mutex::new(BTreeMap::new()),
+            followers: Followers::default(),
         }
     }
 

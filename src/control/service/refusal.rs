@@ -19,6 +19,7 @@ pub(super) fn about_volume(name: &VolumeName, error: &PlaneError) -> ControlErro
         PlaneError::InUse { .. } => ErrorKind::Busy,
         PlaneError::UnknownVolume => ErrorKind::NotFound,
         PlaneError::Exists => ErrorKind::Exists,
+        PlaneError::Stopped => ErrorKind::Stopping,
         _ => ErrorKind::Failed,
     };
     let what = match error {

@@ -1,15 +1,18 @@
 //! What an operator sees of reservations, and may do.
 
+use std::time::Duration;
+
 use super::refusal::{about_volume, volume_error};
 use super::{Service, reservation_views as views};
 use crate::base::clock::wall_clock_ms;
+use crate::base::limits::HISTORY_WAIT_MAX;
 use crate::control::api::{
-    HistoryQuery, HistoryView, PreemptCheck, PreemptCheckView, ReservationClear,
+    HistoryCursor, HistoryQuery, HistoryView, PreemptCheck, PreemptCheckView, ReservationClear,
     ReservationClearView, ReservationView, VolumeSelect,
 };
 use crate::control::catalogue::Volume;
 use crate::control::error::{ControlError, ErrorKind};
-use crate::reservation::history::Process;
+use crate::reservation::history::{Cursor, Excerpt, Process};
 use crate::reservation::{Key, NotAKey, ReservationType, State};
 use crate::target::{Preemption, ReservationReport, SessionInfo};
 use crate::volume::VolumeName;
@@ -27,16 +30,32 @@ impl Service {
         Ok(views::reservation(&volume.name, &report, &sessions, now_ms))
     }
 
-    /// What happened to a volume's reservations.
+    /// What happened to a volume's reservations, or what is new of it since the query's `after`, which
+    /// may be waited for.
     ///
     /// # Errors
-    /// There is no such volume, or the data path did not answer.
+    /// There is no such volume, too many wait already, or the data path did not answer.
     pub fn reservation_history(&self, query: &HistoryQuery) -> Result<HistoryView, ControlError> {
         let volume = self.find(&query.name)?;
-        let entries = self
-            .plane
-            .reservation_history(volume.id)
-            .map_err(|error| about_volume(&volume.name, &error))?;
+        let excerpt = match query.after {
+            None => self.plane.reservation_history(volume.id),
+            Some(seen) => {
+                let wait = Duration::from_millis(query.wait_ms).min(HISTORY_WAIT_MAX);
+                let _seat = (!wait.is_zero())
+                    .then(|| self.followers.take())
+                    .transpose()?;
+                let seen = Cursor {
+                    sequence: seen.sequence,
+                    revision: seen.revision,
+                };
+                self.plane.follow_history(volume.id, seen, wait)
+            }
+        };
+        let Excerpt {
+            entries,
+            cursor,
+            lost,
+        } = excerpt.map_err(|error| about_volume(&volume.name, &error))?;
         let since = query.since_ms.unwrap_or(0);
         let recent = entries.iter().filter(|entry| entry.last_ms >= since);
         let mut shown: Vec<_> = recent
@@ -48,6 +67,11 @@ impl Service {
         Ok(HistoryView {
             volume: volume.name.to_string(),
             left_out: entries.len() - shown.len(),
+            lost,
+            cursor: HistoryCursor {
+                sequence: cursor.sequence,
+                revision: cursor.revision,
+            },
             entries: shown,
         })
     }
@@ -116,13 +140,13 @@ impl Service {
         })
     }
 
-    fn report(&self, volume: &Volume) -> Result<ReservationReport, ControlError> {
+    pub(super) fn report(&self, volume: &Volume) -> Result<ReservationReport, ControlError> {
         self.plane
             .reservation(volume.id)
             .map_err(|error| about_volume(&volume.name, &error))
     }
 
-    fn sessions_of(&self, volume: &Volume) -> Result<Vec<SessionInfo>, ControlError> {
+    pub(super) fn sessions_of(&self, volume: &Volume) -> Result<Vec<SessionInfo>, ControlError> {
         let mut sessions = self.plane.sessions()?;
         sessions.retain(|session| session.volume == Some(volume.id));
         Ok(sessions)

@@ -375,6 +375,8 @@ fn a_history_is_cut_by_time_and_number() {
             name,
             limit,
             since_ms,
+            after: None,
+            wait_ms: 0,
         };
         let shown = service.reservation_history(&query).unwrap();
         let numbers: Vec<_> = shown.entries.iter().map(|entry| entry.sequence).collect();

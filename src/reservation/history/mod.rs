@@ -20,7 +20,7 @@ mod tests;
 
 pub use ages::Ages;
 pub use loss::{Loss, losses, takes_effect};
-pub use ring::{Batch, History};
+pub use ring::{Batch, Cursor, Excerpt, History};
 
 use super::command::{Command, Refusal};
 use super::identity::Nexus;

@@ -47,6 +47,34 @@ pub struct Batch {
     revision: u64,
 }
 
+/// How far somebody has read who follows a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    /// The newest entry that there was.
+    pub sequence: u64,
+    /// The ring's changes that there were: an entry may count up, or end, after it has been read.
+    pub revision: u64,
+}
+
+/// A part of a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// Entries, oldest first.
+    pub entries: Vec<Entry>,
+    /// Where to go on reading.
+    pub cursor: Cursor,
+    /// How many entries came and were pushed out again before they were read.
+    pub lost: u64,
+}
+
+impl Excerpt {
+    /// Whether there is nothing to be told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.lost == 0
+    }
+}
+
 impl Default for History {
     fn default() -> Self {
         Self {
@@ -103,6 +131,41 @@ impl History {
     /// All entries, oldest first.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> + ExactSizeIterator {
         self.slots.iter().map(|slot| &slot.entry)
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn excerpt(&self) -> Excerpt {
+        Excerpt {
+            entries: self.entries().cloned().collect(),
+            cursor: self.cursor(),
+            lost: 0,
+        }
+    }
+
+    /// What has ended or counted up since `seen`. What is under way is left out, and comes when it has
+    /// ended.
+    #[must_use]
+    pub fn after(&self, seen: Cursor) -> Excerpt {
+        let is_later = |slot: &&Slot| slot.entry.sequence > seen.sequence;
+        // A volume that was attached again counts its changes anew; the numbers of its entries go on.
+        let is_new = |slot: &&Slot| is_later(slot) || slot.changed > seen.revision;
+        let has_ended = |slot: &&Slot| slot.entry.status != Status::Unfinished;
+        let new = self.slots.iter().filter(is_new).filter(has_ended);
+        let came = (self.next - 1).saturating_sub(seen.sequence);
+        let there = self.slots.iter().filter(is_later).count() as u64;
+        Excerpt {
+            entries: new.map(|slot| slot.entry.clone()).collect(),
+            cursor: self.cursor(),
+            lost: came.saturating_sub(there),
+        }
+    }
+
+    const fn cursor(&self) -> Cursor {
+        Cursor {
+            sequence: self.next - 1,
+            revision: self.revision,
+        }
     }
 
     /// Whether nothing has happened yet.

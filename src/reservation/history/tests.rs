@@ -489,3 +489,70 @@ proptest! {
         }
     }
 }
+
+/// The numbers and counts of what is new, and how many were lost.
+fn told(excerpt: &Excerpt) -> (Vec<(u64, u32)>, u64) {
+    let entries = excerpt.entries.iter();
+    let entries = entries.map(|entry| (entry.sequence, entry.times)).collect();
+    (entries, excerpt.lost)
+}
+
+#[test]
+fn who_follows_reads_what_came_counted_up_or_ended_and_nothing_twice() {
+    let mut history = History::default();
+    history.record(refused(1, 7, 100));
+    let all = history.excerpt();
+    assert_eq!(told(&all), (vec![(1, 1)], 0));
+    let none = history.after(all.cursor);
+    assert!(none.is_empty() && none.cursor == all.cursor);
+    history.record(refused(1, 7, 101));
+    history.record(refused(2, 7, 102));
+    let counted = history.after(all.cursor);
+    assert_eq!(told(&counted), (vec![(1, 2), (2, 1)], 0));
+    let entry = Entry {
+        status: Status::Unfinished,
+        ..effective(1, 103)
+    };
+    let opened = history.open(entry);
+    history.record(refused(3, 7, 104));
+    let refusal = history.after(counted.cursor);
+    assert_eq!(told(&refusal), (vec![(4, 1)], 0), "what is under way waits");
+    history.settle(opened, effective(1, 103));
+    let settled = history.after(refusal.cursor);
+    assert_eq!(told(&settled), (vec![(opened, 1)], 0));
+    assert!(history.after(settled.cursor).is_empty());
+}
+
+#[test]
+fn who_is_too_slow_hears_how_many_entries_are_gone() {
+    let mut history = History::default();
+    history.record(effective(1, 0));
+    let seen = history.excerpt().cursor;
+    let came = HISTORY_ENTRIES_MAX as u64 + 5;
+    for at in 1..=came {
+        history.record(effective(1, at));
+    }
+    let late = history.after(seen);
+    assert_eq!((late.entries.len(), late.lost), (HISTORY_ENTRIES_MAX, 5));
+    assert!(history.after(late.cursor).is_empty());
+}
+
+#[test]
+fn who_follows_over_a_restart_of_the_volume_misses_nothing() {
+    let (mut history, mut store) = (History::default(), Store::default());
+    for at in 0..9 {
+        history.record(effective(1, at));
+    }
+    let seen = history.excerpt().cursor;
+    store.save(&history.unsaved());
+    let mut history = History::restore(&store.kept(), 0);
+    for at in 9..30 {
+        history.record(effective(1, at));
+        if at == 12 {
+            // Fewer changes than there had been.
+            assert_eq!(told(&history.after(seen)).0.len(), 4);
+        }
+    }
+    let new = told(&history.after(seen));
+    assert_eq!(new, ((10..31).map(|number| (number, 1)).collect(), 0));
+}
