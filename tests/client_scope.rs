@@ -26,6 +26,7 @@ on_every_engine!(
     a_legacy_reservation_ends_with_the_last_session,
     sessions_stay_apart_in_everything_else,
     the_scope_outlives_a_restart,
+    the_scope_changes_while_nobody_uses_the_volume,
 );
 
 fn start(setup: Setup) -> (Server, Volume) {
@@ -379,4 +380,57 @@ fn the_scope_outlives_a_restart(setup: Setup) {
     let plain = server.create_small("plain");
     let shown = server.json(&["volume", "show", &plain.name]);
     assert_eq!(shown["reservation_scope"], "nexus");
+}
+
+fn the_scope_changes_while_nobody_uses_the_volume(setup: Setup) {
+    let (server, volume) = start(setup);
+    let set = ["volume", "set", "shared", "--reservation-scope", "nexus"];
+    let refusal = || {
+        let output = server.command(&set);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let mut node = server.session(&volume, "node");
+    node.write_blocks(0, &pattern(3, 8)).good();
+    node.register(0, A).good();
+    let used = refusal();
+    let name = initiator_name("node");
+    assert!(
+        used.contains(&format!("1 session ({name} from 127.0.0.1:")),
+        "{used}"
+    );
+    assert!(
+        used.contains(&format!("1 registration (0x000000000000aaaa of {name})")),
+        "{used}"
+    );
+    node.logout();
+    let registered = refusal();
+    assert!(!registered.contains("session ("), "{registered}");
+    assert!(registered.contains("1 registration ("), "{registered}");
+    let mut node = server.session(&volume, "node");
+    assert_eq!(node.keys(), [A], "a refusal changes nothing");
+    node.register(A, 0).good();
+    node.logout();
+
+    let shown = server.json(&set);
+    assert_eq!(shown["reservation_scope"], "nexus");
+    let mut first = server.session(&volume, "node");
+    let mut second = server.login(&volume, "node").isid(2).connect();
+    second.take_attentions();
+    assert!(
+        first.read_blocks(0, 8).good() == pattern(3, 8),
+        "the data stay"
+    );
+    first.register(0, A).good();
+    // Each nexus is a registrant of its own now: the second one has no key to give.
+    second.register(A, B).conflict();
+    second.register(0, B).good();
+    assert_eq!(first.keys().len(), 2);
+    drop((first, second));
+    let server = server.stop();
+    if server.backend == "file" {
+        let server = server.start();
+        let shown = server.json(&["volume", "show", "shared"]);
+        assert_eq!(shown["reservation_scope"], "nexus");
+    }
 }

@@ -1,5 +1,5 @@
 //! `holdfast reservation history --follow`: a second process that hears of reservation commands as they
-//! happen, judged by what initiators did.
+//! happen, judged by what initiators did; and what is asked of a volume's other settings while it is used.
 
 mod support;
 
@@ -130,4 +130,37 @@ fn a_command_that_meets_a_unit_attention_is_in_the_history(setup: Setup) {
     drop((a, b));
     server.stop();
     assert_eq!(follower.end().0, Some(3));
+}
+
+#[test]
+fn what_changes_live_and_what_waits() {
+    let server = Setup::new(support::server::Engine::Mio, 2, "file").start();
+    let volume = server.create_small("disk");
+    let mut first = server.session(&volume, "one");
+    first.write_blocks(0, &support::scsi::pattern(1, 8)).good();
+    let set = |more: &[&str]| server.command(&[&["volume", "set", "disk"], more].concat());
+    assert!(set(&["--sessions-max", "1"]).status.success());
+    assert!(server.login(&volume, "two").try_connect().is_err());
+    assert!(set(&["--sessions-max", "default"]).status.success());
+    server.session(&volume, "two").logout();
+    assert_eq!(set(&["--read-only", "true"]).status.code(), Some(1));
+    first.logout();
+    for round in 0..3 {
+        assert!(set(&["--read-only", "true"]).status.success(), "{round}");
+        let setup = server.json(&["volume", "show", "disk"]);
+        assert_eq!(setup["read_only"], true);
+        let mut reader = server.session(&volume, "one");
+        reader
+            .write_blocks(0, &support::scsi::pattern(2, 8))
+            .check(7, 0x27, 0);
+        assert!(reader.read_blocks(0, 8).good() == support::scsi::pattern(1, 8));
+        reader.logout();
+        let output = set(&["--read-only", "false"]);
+        assert!(output.status.success(), "{round}: {output:?}");
+        let mut writer = server.session(&volume, "one");
+        writer.write_blocks(0, &support::scsi::pattern(1, 8)).good();
+        writer.logout();
+    }
+    let server = server.stop().start();
+    assert_eq!(server.json(&["volume", "show", "disk"])["read_only"], false);
 }

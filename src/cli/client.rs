@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::values::{Delay, Size, human, wrapper};
-use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show};
+use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show, volume_set};
 use crate::backend::Wrapper;
 use crate::control::api::{
     BackendKind, GroupSelect, GroupView, SessionList, VolumeCreate, VolumeDelete, VolumeResize,
@@ -32,6 +32,8 @@ Examples:
       a device whose content no initiator may change
   holdfast volume create nothing --size 1TiB --backend null
       keeps nothing, for measuring everything but the disk
+
+What can be changed later: `holdfast volume set --help`.
 
 The target's name is iqn.<authority>:<san>:<volume>; `volume show` tells it. GiB is 1024³ bytes, GB
 is 1000³.";
@@ -82,6 +84,9 @@ pub(super) enum VolumeCommand {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Change a volume's settings, as far as it can be done without hurting those who use it
+    #[command(after_long_help = volume_set::EXAMPLES)]
+    Set(volume_set::SetArguments),
     /// Delete a volume with its data and its reservations
     Delete {
         /// The volume's name
@@ -122,8 +127,7 @@ pub(super) struct CreateArguments {
     /// Sessions that may be logged in at once [default: limits.sessions_per_volume, 128]
     #[arg(long, value_name = "N")]
     sessions_max: Option<u32>,
-    /// Whose a reservation registration is; it can't be changed later [default: san.reservation_scope,
-    /// nexus]
+    /// Whose a reservation registration is [default: san.reservation_scope, nexus]
     #[arg(long, value_enum, value_name = "SCOPE")]
     reservation_scope: Option<ScopeArgument>,
     /// For tests: hold each request in the backend for that long, such as 5ms
@@ -151,7 +155,7 @@ enum BackendArgument {
 
 /// [`ReservationScope`] as a flag.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum ScopeArgument {
+pub(super) enum ScopeArgument {
     /// Each session's nexus registers for itself, as SPC-4 says
     Nexus,
     /// All sessions of one initiator name share one registration
@@ -236,15 +240,15 @@ impl Connection {
         method: &str,
         params: &impl Serialize,
     ) -> Result<R, Failure> {
-        let socket = self
-            .control
-            .clone()
-            .unwrap_or_else(|| control_socket_in(&self.data));
         self.client()?.call(method, params).map_err(Failure::from)
     }
 
     /// A connection for several calls.
     pub(super) fn client(&self) -> Result<Client, Failure> {
+        let socket = self
+            .control
+            .clone()
+            .unwrap_or_else(|| control_socket_in(&self.data));
         Ok(Client::connect(&socket)?)
     }
 
@@ -308,6 +312,7 @@ pub(super) fn volume(command: VolumeCommand, out: &mut dyn Write) -> Result<(), 
                 },
             )
         }
+        VolumeCommand::Set(arguments) => volume_set::run(arguments, out),
         VolumeCommand::Delete {
             name,
             force,
@@ -367,6 +372,15 @@ pub(super) fn server(command: ServerCommand, out: &mut dyn Write) -> Result<(), 
     }
 }
 
+impl From<ScopeArgument> for ReservationScope {
+    fn from(argument: ScopeArgument) -> Self {
+        match argument {
+            ScopeArgument::Nexus => Self::Nexus,
+            ScopeArgument::Client => Self::Client,
+        }
+    }
+}
+
 impl CreateArguments {
     fn request(self) -> Result<(VolumeCreate, Connection), Failure> {
         if self.size.is_none() && !matches!(self.backend, BackendArgument::Block) {
@@ -396,10 +410,7 @@ impl CreateArguments {
             read_only: self.read_only,
             removable: self.removable,
             sessions_max: self.sessions_max,
-            reservation_scope: self.reservation_scope.map(|scope| match scope {
-                ScopeArgument::Nexus => ReservationScope::Nexus,
-                ScopeArgument::Client => ReservationScope::Client,
-            }),
+            reservation_scope: self.reservation_scope.map(ReservationScope::from),
             delay_us: self.delay.map_or(0, |delay| delay.us),
             test_wrappers: self.test_wrapper,
         };

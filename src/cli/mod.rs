@@ -24,6 +24,7 @@ mod show;
 mod table;
 mod time;
 mod values;
+mod volume_set;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ pub struct Cli {
 enum Command {
     /// Serve volumes until Ctrl-C or SIGTERM
     Serve(Box<serve::ServeArguments>),
-    /// Create, list, show, grow and delete volumes of a running server
+    /// Create, list, show, grow, change and delete volumes of a running server
     #[command(subcommand)]
     Volume(client::VolumeCommand),
     /// List and manage volume groups of a running server

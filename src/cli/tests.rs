@@ -311,3 +311,44 @@ fn a_history_is_followed_until_the_server_stops() {
         ask(&["server", "stop"]).unwrap();
     });
 }
+
+#[test]
+fn what_is_to_be_set_is_told() {
+    let set = ["volume", "set", "db-1"];
+    let wrong = |more: &[&str]| refused(&[&set[..], more].concat());
+    assert!(wrong(&[]).contains("--reservation-scope"), "{}", wrong(&[]));
+    assert!(wrong(&["--sessions-max", "many"]).contains("a number of sessions, or `default`"));
+    assert!(wrong(&["--reservation-scope", "host"]).contains("nexus, client"));
+    assert!(wrong(&["--read-only", "yes"]).contains("true, false"));
+    let help = refused(&[&set[..], &["--help"]].concat());
+    for taught in [
+        "At any time:",
+        "Only while nobody uses",
+        "Never:",
+        "volume resize",
+    ] {
+        assert!(help.contains(taught), "{taught} in\n{help}");
+    }
+    against_a_server(|launch, ask| {
+        ask(&["volume", "create", "db-1", "--size", "64MiB"]).unwrap();
+        let shown = ask(&[&set[..], &["--sessions-max", "7"]].concat()).unwrap();
+        assert!(shown.contains("of 7"), "{shown}");
+        let json = ask(&[&set[..], &["--sessions-max", "default", "--json"]].concat()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (&json["name"], &json["sessions_max"]),
+            (&"db-1".into(), &128.into())
+        );
+        // The fake's volumes have registrations.
+        let scope = [&set[..], &["--reservation-scope", "client"]].concat();
+        assert_eq!(ask(&scope), Err(ExitCode::from(EXIT_FAILED)));
+        ask(&["reservation", "clear", "db-1", "--yes"]).unwrap();
+        let shown = ask(&[&scope[..], &["--json"]].concat()).unwrap();
+        assert!(
+            shown.contains("\"reservation_scope\": \"client\""),
+            "{shown}"
+        );
+        assert_eq!(launch.plane.volumes().len(), 2);
+        ask(&["server", "stop"]).unwrap();
+    });
+}

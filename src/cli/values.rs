@@ -5,6 +5,7 @@ use std::str::FromStr;
 use bytesize::ByteSize;
 
 use crate::backend::Wrapper;
+use crate::control::api::{AsConfigured, SessionsMax};
 
 /// A size such as `1GiB`, `500MB` or `1073741824`, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,15 @@ impl FromStr for Delay {
         let us = number.checked_mul(unit_us).ok_or(wrong)?;
         Ok(Self { us })
     }
+}
+
+/// How many sessions a volume takes.
+pub(super) fn sessions_max(text: &str) -> Result<SessionsMax, &'static str> {
+    if text == "default" {
+        return Ok(SessionsMax::Common(AsConfigured::Default));
+    }
+    let sessions = text.parse().map(SessionsMax::Own);
+    sessions.map_err(|_| "expected a number of sessions, or `default`")
 }
 
 /// A backend's wrapper as JSON.
@@ -121,6 +131,18 @@ mod tests {
         ];
         assert_eq!(wrong.map(delay), [None; 8]);
         assert_eq!(delay("18446744073709551615s"), None);
+    }
+
+    #[test]
+    fn sessions_are_a_number_or_as_configured() {
+        assert_eq!(sessions_max("7"), Ok(SessionsMax::Own(7)));
+        let common = SessionsMax::Common(AsConfigured::Default);
+        assert_eq!(sessions_max("default"), Ok(common));
+        assert!(
+            ["", "-1", "many", "99999999999"]
+                .iter()
+                .all(|text| sessions_max(text).is_err())
+        );
     }
 
     #[test]

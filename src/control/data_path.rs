@@ -127,6 +127,14 @@ impl DataPlane for DataPath {
         Ok(self.0.detach_volume(volume, force)?)
     }
 
+    fn detach_unused(&self, volume: VolumeId) -> Result<(), PlaneError> {
+        Ok(self.0.detach_unused(volume)?)
+    }
+
+    fn set_sessions_max(&self, volume: VolumeId, sessions_max: u32) -> Result<(), PlaneError> {
+        Ok(self.0.set_sessions_max(volume, sessions_max)?)
+    }
+
     fn grow_volume(&self, volume: VolumeId, size_bytes: u64) -> Result<(), PlaneError> {
         Ok(self.0.grow_volume(volume, size_bytes)?)
     }
@@ -157,14 +165,6 @@ impl DataPlane for DataPath {
         Ok(self.0.reservation_history(volume)?)
     }
 
-    fn foresee(
-        &self,
-        volume: VolumeId,
-        preemption: Preemption,
-    ) -> Result<Option<Forecast>, PlaneError> {
-        Ok(self.0.foresee(volume, preemption)?)
-    }
-
     fn follow_history(
         &self,
         volume: VolumeId,
@@ -172,6 +172,14 @@ impl DataPlane for DataPath {
         wait: Duration,
     ) -> Result<history::Excerpt, PlaneError> {
         Ok(self.0.follow_history(volume, seen, wait)?)
+    }
+
+    fn foresee(
+        &self,
+        volume: VolumeId,
+        preemption: Preemption,
+    ) -> Result<Option<Forecast>, PlaneError> {
+        Ok(self.0.foresee(volume, preemption)?)
     }
 
     fn clear_reservation(
@@ -230,6 +238,7 @@ impl From<TargetError> for PlaneError {
             TargetError::UnknownVolume => Self::UnknownVolume,
             TargetError::Exists => Self::Exists,
             TargetError::InUse { sessions } => Self::InUse { sessions },
+            TargetError::Registered { registrations } => Self::Registered { registrations },
             TargetError::TimedOut => Self::TimedOut,
             TargetError::Stopped => Self::Stopped,
             error => {

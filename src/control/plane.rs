@@ -33,6 +33,19 @@ pub trait DataPlane: Send + Sync {
     /// [`PlaneError::InUse`] while sessions exist, unless `force`.
     fn detach_volume(&self, id: VolumeId, force: bool) -> Result<(), PlaneError>;
 
+    /// Ceases to serve a volume that nobody uses, and lets go of its store.
+    ///
+    /// # Errors
+    /// [`PlaneError::InUse`] while sessions exist, [`PlaneError::Registered`] while registrations do.
+    fn detach_unused(&self, id: VolumeId) -> Result<(), PlaneError>;
+
+    /// Sets how many sessions a volume takes from now on; those that are there stay.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served; [`PlaneError::Failed`] where it can't
+    /// remember so many.
+    fn set_sessions_max(&self, id: VolumeId, sessions_max: u32) -> Result<(), PlaneError>;
+
     /// Tells initiators that a volume, whose store has grown, is larger: CAPACITY DATA HAS CHANGED
     /// on every nexus (SBC-4 section 4.10).
     ///
@@ -198,6 +211,12 @@ pub enum PlaneError {
     InUse {
         /// How many.
         sessions: usize,
+    },
+    /// Somebody has registered with the volume.
+    #[error("{registrations} registrations stand")]
+    Registered {
+        /// How many.
+        registrations: usize,
     },
     /// The stored reservations of a volume can't be read.
     #[error(

@@ -33,11 +33,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long the control plane waits for the reactors.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the end of a volume waits for those who still have it in hand.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a target is started with.
 pub struct TargetConfig {
@@ -110,6 +113,12 @@ pub enum TargetError {
     /// The backend refused.
     #[error("the backend failed")]
     Backend(#[source] crate::backend::BackendError),
+    /// Somebody has registered with the volume, or holds its reservation.
+    #[error("{registrations} registrations stand")]
+    Registered {
+        /// How many.
+        registrations: usize,
+    },
     /// The block size does not fit the backend.
     #[error("blocks of {block_bytes} bytes don't fit a backend of {backend_bytes}-byte blocks")]
     BlockSize {
@@ -256,10 +265,7 @@ impl Target {
         let mut control = self.control();
         let name = config.iqn.to_ascii_lowercase();
         let taken = |volume: &Arc<Volume>| volume.id == config.id || volume.name == name;
-        let nexuses = config.registrations_max.saturating_add(config.sessions_max);
-        if nexuses > limits::NEXUSES_MAX {
-            return Err(TargetError::TooManyNexuses { nexuses });
-        }
+        check_nexuses(config.registrations_max, config.sessions_max)?;
         if control.volumes.iter().flatten().any(taken) {
             return Err(TargetError::Exists);
         }
@@ -282,7 +288,7 @@ impl Target {
             ),
             always_zero: config.store.properties().always_zero,
             store: config.store,
-            sessions_max: config.sessions_max,
+            sessions_max: AtomicU32::new(config.sessions_max),
             registrations_max: config.registrations_max,
             reservation_scope: config.reservation_scope,
             access: config.access,
@@ -322,6 +328,17 @@ impl Target {
             volume.closing.store(false, Ordering::Relaxed);
             return Err(TargetError::InUse { sessions });
         }
+        self.take_down(&mut control, &volume)
+    }
+
+    /// Ceases to serve a volume that refuses logins by now. Sessions that are left are dropped. Its store
+    /// is let go of when the caller's handle is, so that it can be opened again.
+    pub(super) fn take_down(
+        &self,
+        control: &mut Control,
+        volume: &Arc<Volume>,
+    ) -> Result<(), TargetError> {
+        let index = volume.index;
         self.ask(volume.home, move |local, shared| async move {
             let announce = Announce::Dropped;
             local
@@ -340,7 +357,14 @@ impl Target {
             local.call_all(|| Call::Detach(index), None).await.map(drop)
         })??;
         control.volumes[usize::from(index.0)] = None;
-        self.publish(&control);
+        self.publish(control);
+        let deadline = Instant::now() + RELEASE_TIMEOUT;
+        while Arc::strong_count(volume) > 1 && Instant::now() < deadline {
+            // What was published before has the volume too, and goes when no reactor reads it any more:
+            // somebody has to look.
+            rcu::pin().flush();
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
         Ok(())
     }
 
@@ -603,6 +627,15 @@ impl From<Failure> for TargetError {
     }
 }
 
+/// Passes if a volume can remember that many.
+pub(super) fn check_nexuses(registrations_max: u32, sessions_max: u32) -> Result<(), TargetError> {
+    let nexuses = registrations_max.saturating_add(sessions_max);
+    if nexuses > limits::NEXUSES_MAX {
+        return Err(TargetError::TooManyNexuses { nexuses });
+    }
+    Ok(())
+}
+
 pub(super) fn find(control: &Control, id: VolumeId) -> Result<Arc<Volume>, TargetError> {
     let mut volumes = control.volumes.iter().flatten();
     volumes
@@ -680,6 +713,6 @@ impl Core {
     }
 }
 
-const _: () = assert!(limits::VOLUMES_PER_GROUP_MAX < u16::MAX as usize);
 // A follower's wait is on its own thread, but a client has to hear before it gives the server up.
 const _: () = assert!(limits::HISTORY_WAIT_MAX.as_secs() < ANSWER_TIMEOUT.as_secs());
+const _: () = assert!(limits::VOLUMES_PER_GROUP_MAX < u16::MAX as usize);

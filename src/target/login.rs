@@ -503,7 +503,7 @@ async fn admission(
         ));
     }
     let mut inner = home.inner.borrow_mut();
-    if inner.seats.len() >= volume.sessions_max as usize {
+    if inner.seats.len() >= volume.sessions_max.load(Ordering::Relaxed) as usize {
         let why = "the volume has as many sessions as it takes";
         return Err((LoginStatus::OutOfResources, why));
     }

@@ -29,6 +29,7 @@
 //! written by its home alone and read by everyone with one atomic load; no lock is taken here but by
 //! the handle, which no reactor uses.
 
+mod alter;
 mod attend;
 mod chronicle;
 mod commands;

@@ -8,7 +8,7 @@ use crate::scsi::LogicalUnit;
 use crate::volume::{AccessRules, IscsiName, ReservationScope, VolumeId};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// A small number for each attached volume: the position in every reactor's tables. It goes to
 /// another volume only after every reactor has let go of this one.
@@ -29,7 +29,8 @@ pub(crate) struct Volume {
     /// Everything about the logical unit that changes rarely, the reservation snapshot included.
     pub(crate) unit: RcuCell<LogicalUnit>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) sessions_max: u32,
+    /// Sessions at once; it may change at any time, and holds for logins from then on.
+    pub(crate) sessions_max: AtomicU32,
     pub(crate) registrations_max: u32,
     pub(crate) reservation_scope: ReservationScope,
     pub(crate) access: Access,

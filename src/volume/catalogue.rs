@@ -262,6 +262,26 @@ impl<B> Catalogue<B> {
         Ok(present_bytes)
     }
 
+    /// Has a volume present itself otherwise. Who may be using it is the caller's care.
+    pub fn set_volume(
+        &mut self,
+        id: VolumeId,
+        settings: VolumeSettings,
+    ) -> Result<(), CatalogueError> {
+        let volume = self
+            .volumes
+            .get_mut(&id)
+            .ok_or(CatalogueError::NoSuchVolume(id))?;
+        settings
+            .check()
+            .map_err(|source| CatalogueError::Settings {
+                volume: volume.name.clone(),
+                source,
+            })?;
+        volume.settings = settings;
+        Ok(())
+    }
+
     /// Lets the volume's target be found under a further name.
     pub fn add_alias(&mut self, id: VolumeId, alias: IscsiName) -> Result<(), CatalogueError> {
         self.volume(id)?;

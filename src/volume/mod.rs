@@ -35,6 +35,6 @@ pub use iscsi_name::{IscsiName, IscsiNameError, NamingAuthority};
 pub use model::{Group, San, Snapshot, Volume};
 pub use name::{AccountName, GroupName, NameError, SanName, VolumeName};
 pub use settings::{
-    BlockSize, CommonSettings, InquiryText, ReservationScope, SettingsError, SizeError,
-    VolumeSettings,
+    BlockSize, ChangeWhen, CommonSettings, InquiryText, ReservationScope, SettingsChange,
+    SettingsError, SizeError, UnusedOnly, VolumeSettings,
 };

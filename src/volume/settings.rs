@@ -101,6 +101,17 @@ pub enum SettingsError {
     /// No session at all, or more than a volume may have.
     #[error("{0} sessions, expected 1 to {VOLUME_SESSIONS_MAX}")]
     Sessions(u32),
+    /// A setting that never changes.
+    #[error(
+        "the block size stays {present} bytes, not {asked}: initiators address what they have written \
+         by blocks of {present} bytes; copy it to a new volume of the other size"
+    )]
+    BlockSizeFixed {
+        /// The size that the volume has.
+        present: u32,
+        /// The size that was asked for.
+        asked: u32,
+    },
     /// A text that INQUIRY cannot carry.
     #[error("{text:?} as INQUIRY text, expected at most {length_max} printable ASCII characters")]
     Inquiry {
@@ -167,7 +178,7 @@ impl<const N: usize> fmt::Display for InquiryText<N> {
     }
 }
 
-/// What is set for one volume when it is created.
+/// What is set for one volume.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VolumeSettings {
@@ -179,8 +190,8 @@ pub struct VolumeSettings {
     pub removable: bool,
     /// The most sessions at one time; `None`: as many as others have.
     pub sessions_max: Option<u32>,
-    /// Whose a registration is. Fixed when the volume is made: another scope would make other
-    /// registrants of those that have registered.
+    /// Whose a registration is. Another scope would make other registrants of those that have
+    /// registered, so it changes only while nobody has.
     pub reservation_scope: ReservationScope,
 }
 
@@ -208,7 +219,114 @@ impl Default for CommonSettings {
     }
 }
 
+/// What is to be set otherwise; `None`: as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SettingsChange {
+    /// The logical block size. It never changes; to ask for the present one is no error.
+    pub block_size: Option<BlockSize>,
+    /// Whether every write is refused.
+    pub read_only: Option<bool>,
+    /// Whether the medium can be ejected.
+    pub removable: Option<bool>,
+    /// The most sessions at one time; `Some(None)`: as many as others have.
+    pub sessions_max: Option<Option<u32>>,
+    /// Whose a registration is.
+    pub reservation_scope: Option<ReservationScope>,
+}
+
+/// When settings may take the place of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeWhen {
+    /// They are the same.
+    Same,
+    /// While initiators are at work.
+    Live,
+    /// Only while nobody uses the volume: no session, no registration, no reservation.
+    Unused(Vec<UnusedOnly>),
+}
+
+/// A setting that changes only while nobody uses the volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnusedOnly {
+    /// [`VolumeSettings::read_only`].
+    ReadOnly,
+    /// [`VolumeSettings::removable`].
+    Removable,
+    /// [`VolumeSettings::reservation_scope`].
+    ReservationScope,
+}
+
+impl UnusedOnly {
+    /// The word for it in configuration and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::Removable => "removable",
+            Self::ReservationScope => "reservation_scope",
+        }
+    }
+
+    /// Why it is so, after the setting's name.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::ReadOnly => {
+                "is what an initiator has read when it logged in (WP of MODE SENSE), and what its file \
+                 system relies on"
+            }
+            Self::Removable => {
+                "is what an initiator has read when it logged in (RMB of INQUIRY), and decides which \
+                 driver it uses"
+            }
+            Self::ReservationScope => {
+                "says whose a registration is: those that stand would become registrations of others"
+            }
+        }
+    }
+}
+
 impl VolumeSettings {
+    /// The settings after `change`.
+    pub fn changed_by(&self, change: &SettingsChange) -> Result<Self, SettingsError> {
+        if let Some(asked) = change.block_size.filter(|asked| *asked != self.block_size) {
+            return Err(SettingsError::BlockSizeFixed {
+                present: self.block_size.bytes(),
+                asked: asked.bytes(),
+            });
+        }
+        let changed = Self {
+            block_size: self.block_size,
+            read_only: change.read_only.unwrap_or(self.read_only),
+            removable: change.removable.unwrap_or(self.removable),
+            sessions_max: change.sessions_max.unwrap_or(self.sessions_max),
+            reservation_scope: change.reservation_scope.unwrap_or(self.reservation_scope),
+        };
+        changed.check().map(|()| changed)
+    }
+
+    /// When `next` may take the place of these settings.
+    #[must_use]
+    pub fn when_to_become(&self, next: &Self) -> ChangeWhen {
+        let different = [
+            (self.read_only != next.read_only, UnusedOnly::ReadOnly),
+            (self.removable != next.removable, UnusedOnly::Removable),
+            (
+                self.reservation_scope != next.reservation_scope,
+                UnusedOnly::ReservationScope,
+            ),
+        ];
+        let unused: Vec<_> = different
+            .into_iter()
+            .filter_map(|(differs, setting)| differs.then_some(setting))
+            .collect();
+        match unused.is_empty() {
+            false => ChangeWhen::Unused(unused),
+            true if self == next => ChangeWhen::Same,
+            true => ChangeWhen::Live,
+        }
+    }
+
     /// Passes if all settings are within their ranges.
     pub fn check(&self) -> Result<(), SettingsError> {
         match self.sessions_max {
@@ -313,6 +431,65 @@ mod tests {
             assert_eq!(with(wrong).check(), Err(SettingsError::Sessions(wrong)));
         }
         assert_eq!(CommonSettings::default().sessions_max, 128);
+    }
+
+    #[test]
+    fn a_change_says_when_it_may_be() {
+        let present = VolumeSettings::default();
+        let when = |change: SettingsChange| {
+            let next = present.changed_by(&change).unwrap();
+            present.when_to_become(&next)
+        };
+        let none = SettingsChange::default;
+        assert_eq!(when(none()), ChangeWhen::Same);
+        let same = SettingsChange {
+            block_size: Some(present.block_size),
+            removable: Some(false),
+            sessions_max: Some(None),
+            ..none()
+        };
+        assert_eq!(when(same), ChangeWhen::Same);
+        let sessions_max = Some(Some(7));
+        let live = SettingsChange {
+            sessions_max,
+            ..none()
+        };
+        assert_eq!(when(live), ChangeWhen::Live);
+        let all = SettingsChange {
+            read_only: Some(true),
+            removable: Some(true),
+            reservation_scope: Some(ReservationScope::Client),
+            sessions_max,
+            block_size: None,
+        };
+        let settings = [
+            UnusedOnly::ReadOnly,
+            UnusedOnly::Removable,
+            UnusedOnly::ReservationScope,
+        ];
+        assert_eq!(when(all), ChangeWhen::Unused(settings.to_vec()));
+    }
+
+    #[test]
+    fn a_change_to_what_cannot_be_is_refused() {
+        let present = VolumeSettings::default();
+        let blocks = SettingsChange {
+            block_size: Some(BlockSize::Bytes4096),
+            ..SettingsChange::default()
+        };
+        let fixed = SettingsError::BlockSizeFixed {
+            present: 512,
+            asked: 4096,
+        };
+        assert_eq!(present.changed_by(&blocks), Err(fixed));
+        let sessions = SettingsChange {
+            sessions_max: Some(Some(0)),
+            ..SettingsChange::default()
+        };
+        assert_eq!(
+            present.changed_by(&sessions),
+            Err(SettingsError::Sessions(0))
+        );
     }
 
     #[test]

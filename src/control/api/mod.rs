@@ -23,6 +23,8 @@ pub mod method {
     pub const VOLUME_SHOW: &str = "volume.show";
     /// Grows a volume: [`super::VolumeResize`] → [`super::VolumeView`].
     pub const VOLUME_RESIZE: &str = "volume.resize";
+    /// Changes a volume's settings: [`super::VolumeSet`] → [`super::VolumeView`].
+    pub const VOLUME_SET: &str = "volume.set";
     /// Deletes a volume: [`super::VolumeDelete`] → [`super::VolumeView`] as it last was.
     pub const VOLUME_DELETE: &str = "volume.delete";
     /// All groups: no parameters → list of [`super::GroupView`].
@@ -94,8 +96,7 @@ pub struct VolumeCreate {
     /// How many sessions may be logged in; left out: as configured.
     #[serde(default)]
     pub sessions_max: Option<u32>,
-    /// Whose a reservation registration is, for as long as the volume lives: `nexus` or `client`;
-    /// left out: as configured.
+    /// Whose a reservation registration is: `nexus` or `client`; left out: as configured.
     #[serde(default)]
     pub reservation_scope: Option<ReservationScope>,
     /// For tests: for how long the backend holds each request, in microseconds.
@@ -123,6 +124,52 @@ pub struct VolumeResize {
     pub name: VolumeName,
     /// The new size, larger than the present one.
     pub size_bytes: u64,
+}
+
+/// Parameters of `volume.set`; what is left out stays as it is.
+///
+/// `sessions_max` changes at any time. `read_only`, `removable` and `reservation_scope` change only while
+/// nobody uses the volume: no session, no registration, no reservation. `block_bytes` never changes: it
+/// is here to be refused with the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSet {
+    /// The volume's name.
+    pub name: VolumeName,
+    /// Whether every write is refused.
+    #[serde(default)]
+    pub read_only: Option<bool>,
+    /// Whether the medium can be ejected.
+    #[serde(default)]
+    pub removable: Option<bool>,
+    /// How many sessions may be logged in: a number, or `default` for as configured. Sessions that are
+    /// logged in stay.
+    #[serde(default)]
+    pub sessions_max: Option<SessionsMax>,
+    /// Whose a reservation registration is: `nexus` or `client`.
+    #[serde(default)]
+    pub reservation_scope: Option<ReservationScope>,
+    /// The logical block length that it has.
+    #[serde(default)]
+    pub block_bytes: Option<BlockSize>,
+}
+
+/// How many sessions a volume takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number of sessions, or \"default\"")]
+pub enum SessionsMax {
+    /// That many.
+    Own(u32),
+    /// As many as are configured for all volumes.
+    Common(AsConfigured),
+}
+
+/// The word for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AsConfigured {
+    /// `default`.
+    Default,
 }
 
 /// Parameters of `volume.delete`.

@@ -314,6 +314,24 @@ impl Catalogue {
         Ok(grown)
     }
 
+    /// Notes that a volume presents itself otherwise.
+    ///
+    /// # Errors
+    /// The settings can't be, or the store failed; nothing has changed.
+    pub fn set_volume(
+        &self,
+        volume: &Volume,
+        settings: VolumeSettings,
+    ) -> Result<Volume, CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        model.set_volume(volume.id, settings)?;
+        let set = model.volume(volume.id)?.clone();
+        self.put_volume(&set)?;
+        *present = Arc::new(model);
+        Ok(set)
+    }
+
     /// Makes a group.
     ///
     /// # Errors

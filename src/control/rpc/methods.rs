@@ -11,11 +11,12 @@ use crate::control::service::Service;
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 16] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
     method::VOLUME_RESIZE,
+    method::VOLUME_SET,
     method::VOLUME_DELETE,
     method::GROUP_LIST,
     method::GROUP_CREATE,
@@ -75,6 +76,7 @@ fn call(
         method::VOLUME_LIST => with(params, |Nothing {}| service.list_volumes()),
         method::VOLUME_SHOW => with(params, |select| service.show_volume(&select)),
         method::VOLUME_RESIZE => with(params, |resize| service.resize_volume(&resize)),
+        method::VOLUME_SET => with(params, |set| service.set_volume(&set)),
         method::VOLUME_DELETE => with(params, |delete| service.delete_volume(&delete)),
         method::GROUP_LIST => with(params, |Nothing {}| Ok(service.list_groups())),
         method::GROUP_CREATE => with(params, |select| service.create_group(&select)),

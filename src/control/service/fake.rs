@@ -81,6 +81,7 @@ struct State {
     identities: Vec<IdentityInfo>,
     portals: Vec<PortalSocket>,
     refusal: Option<String>,
+    refusal_once: Option<String>,
     calls: Vec<&'static str>,
 }
 
@@ -94,12 +95,18 @@ impl Default for State {
             sessions: Vec::new(),
             portals: Vec::new(),
             refusal: None,
+            refusal_once: None,
             calls: Vec::new(),
         }
     }
 }
 
 impl FakePlane {
+    fn registrations(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        state.reservation.state.registrations().len()
+    }
+
     /// Who removed registrations last.
     pub(crate) fn operator(&self) -> Option<history::Process> {
         self.state.lock().unwrap().operator
@@ -122,6 +129,15 @@ impl FakePlane {
     /// Lets the next changes fail.
     pub(crate) fn refuse(&self, message: Option<&str>) {
         self.state.lock().unwrap().refusal = message.map(str::to_owned);
+    }
+
+    /// Lets the next volume that is to be served fail.
+    pub(crate) fn refuse_next_attach(&self, message: &str) {
+        self.state.lock().unwrap().refusal_once = Some(message.to_owned());
+    }
+
+    pub(crate) fn log_out_all(&self) {
+        self.state.lock().unwrap().sessions.clear();
     }
 
     /// Lets a volume know somebody.
@@ -151,8 +167,8 @@ impl FakePlane {
 impl DataPlane for FakePlane {
     fn attach_volume(&self, volume: VolumeConfig) -> Result<(), PlaneError> {
         let mut state = self.state.lock().unwrap();
-        if let Some(message) = &state.refusal {
-            return Err(PlaneError::Start(message.clone()));
+        if let Some(message) = state.refusal_once.take().or(state.refusal.clone()) {
+            return Err(PlaneError::Start(message));
         }
         state.volumes.insert(volume.id, volume);
         Ok(())
@@ -170,6 +186,27 @@ impl DataPlane for FakePlane {
             .remove(&id)
             .map(drop)
             .ok_or(PlaneError::UnknownVolume)
+    }
+
+    fn detach_unused(&self, id: VolumeId) -> Result<(), PlaneError> {
+        let registrations = self.registrations();
+        if registrations > 0 {
+            return Err(PlaneError::Registered { registrations });
+        }
+        self.detach_volume(id, false)
+    }
+
+    fn set_sessions_max(&self, id: VolumeId, sessions_max: u32) -> Result<(), PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        if let Some(message) = &state.refusal {
+            return Err(PlaneError::Failed(message.clone()));
+        }
+        let volume = state
+            .volumes
+            .get_mut(&id)
+            .ok_or(PlaneError::UnknownVolume)?;
+        volume.sessions_max = sessions_max;
+        Ok(())
     }
 
     fn grow_volume(&self, id: VolumeId, size_bytes: u64) -> Result<(), PlaneError> {

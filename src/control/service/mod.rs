@@ -11,6 +11,7 @@ mod groups;
 mod refusal;
 mod reservation_views;
 mod reservations;
+mod settings;
 mod stores;
 mod views;
 mod volumes;
@@ -22,14 +23,14 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use crossbeam_channel::Sender;
 
-use self::refusal::{about_volume, volume_error};
 use self::followers::Followers;
+use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
 use super::api::{ServerStatus, SessionList, SessionView};
 use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_file};
 use super::error::{ControlError, ErrorKind};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
-use crate::backend::{Intent, Workers};
+use crate::backend::{Intent, Store, Workers};
 use crate::base::clock::Instant;
 use crate::target::SessionInfo;
 use crate::volume::{VolumeId, VolumeName};
@@ -67,9 +68,9 @@ pub struct Service {
     stores: Stores,
     /// Held during a change, so that changes take turns.
     turn: Mutex<()>,
-    /// Why volumes are not served, of those that are not.
     /// Who waits for something to happen.
     followers: Followers,
+    /// Why volumes are not served, of those that are not.
     problems: Mutex<BTreeMap<VolumeId, String>>,
 }
 
@@ -94,8 +95,8 @@ impl Service {
             portals: OnceLock::new(),
             stores,
             turn: Mutex::new(()),
-            problems: Mutex::new(BTreeMap::new()),
             followers: Followers::default(),
+            problems: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -203,6 +204,15 @@ impl Service {
 
     /// Opens a volume's store and serves it.
     fn attach(&self, volume: &Volume, intent: Intent) -> Result<(), ControlError> {
+        self.attach_with(volume, || self.stores.open(volume, intent))
+    }
+
+    /// Serves a volume from the store that `open` gives.
+    fn attach_with(
+        &self,
+        volume: &Volume,
+        open: impl FnOnce() -> Result<Arc<dyn Store>, ControlError>,
+    ) -> Result<(), ControlError> {
         let history = self.catalogue.history(volume.id).unwrap_or_else(|error| {
             // It decides nothing; a volume is served without it.
             tracing::warn!(volume = %volume.name, %error, "the history starts anew");
@@ -213,7 +223,7 @@ impl Service {
             CatalogueError::Record { problem, .. } => self.unbelieved(volume, &problem.to_string()),
             error => error.into(),
         })?;
-        let store = self.stores.open(volume, intent)?;
+        let store = open()?;
         let settings = &volume.settings;
         let common = &self.catalogue.policy().settings;
         let config = VolumeConfig {

@@ -19,11 +19,12 @@ pub(super) fn about_volume(name: &VolumeName, error: &PlaneError) -> ControlErro
         PlaneError::InUse { .. } => ErrorKind::Busy,
         PlaneError::UnknownVolume => ErrorKind::NotFound,
         PlaneError::Exists => ErrorKind::Exists,
+        PlaneError::Registered { .. } => ErrorKind::Busy,
         PlaneError::Stopped => ErrorKind::Stopping,
         _ => ErrorKind::Failed,
     };
     let what = match error {
-        PlaneError::InUse { .. } => "is in use",
+        PlaneError::InUse { .. } | PlaneError::Registered { .. } => "is in use",
         _ => "can't be served",
     };
     volume_error(kind, name, &format!("{what}: {}", with_sources(error)))

@@ -52,10 +52,15 @@ impl Stores {
         Ok(store)
     }
 
+    /// A volume's open store.
+    pub(super) fn of(&self, volume: &Volume) -> Result<Arc<dyn Store>, ControlError> {
+        let store = self.lock().get(&volume.id).and_then(Weak::upgrade);
+        store.ok_or_else(|| failed(volume, "it is not served"))
+    }
+
     /// Grows a volume's open store.
     pub(super) fn grow(&self, volume: &Volume, size_bytes: u64) -> Result<(), ControlError> {
-        let store = self.lock().get(&volume.id).and_then(Weak::upgrade);
-        let store = store.ok_or_else(|| failed(volume, "it is not served"))?;
+        let store = self.of(volume)?;
         if store.size_bytes() >= size_bytes {
             return Ok(()); // A former call came as far as that.
         }
