@@ -3,11 +3,11 @@
 
 mod support;
 
+use support::copy::{populate_token, receive_token, token_in, write_using_token};
 use support::initiator::Initiator;
 use support::scsi::{BLOCK, Outcome, pattern};
 use support::server::{Server, Setup};
 
-const TOKEN_BYTES: usize = 512;
 const TOKEN_UNKNOWN: (u8, u8, u8) = (0x05, 0x23, 0x04);
 const TOKEN_CORRUPT: (u8, u8, u8) = (0x05, 0x23, 0x05);
 const TOKEN_REVOKED: (u8, u8, u8) = (0x05, 0x23, 0x06);
@@ -30,41 +30,10 @@ fn scene(setup: &Setup) -> (Server, Initiator) {
     (server, session)
 }
 
-/// A parameter list: a header of `header` bytes, and the ranges behind it.
-fn list(header: usize, ranges: &[(u64, u32)]) -> Vec<u8> {
-    let length = u16::try_from(ranges.len() * 16).expect("few ranges");
-    let mut list = vec![0; header];
-    list[header - 2..].copy_from_slice(&length.to_be_bytes());
-    for (lba, blocks) in ranges {
-        list.extend_from_slice(&lba.to_be_bytes());
-        list.extend_from_slice(&blocks.to_be_bytes());
-        list.extend_from_slice(&[0; 4]);
-    }
-    let rest = u16::try_from(list.len() - 2).expect("a short list");
-    list[..2].copy_from_slice(&rest.to_be_bytes());
-    list
-}
-
-fn third_party_copy(action: u8, identifier: u32, length: usize) -> [u8; 16] {
-    let mut cdb = [0; 16];
-    cdb[..2].copy_from_slice(&[0x83, action]);
-    cdb[6..10].copy_from_slice(&identifier.to_be_bytes());
-    let length = u32::try_from(length).expect("a short list");
-    cdb[10..14].copy_from_slice(&length.to_be_bytes());
-    cdb
-}
-
 fn populate(session: &mut Initiator, identifier: u32, ranges: &[(u64, u32)]) -> Vec<u8> {
-    let list = list(16, ranges);
-    let cdb = third_party_copy(0x10, identifier, list.len());
-    session.write(&cdb, &list).good();
-    let mut receive = [0; 16];
-    receive[..2].copy_from_slice(&[0x84, 0x07]);
-    receive[2..6].copy_from_slice(&identifier.to_be_bytes());
-    receive[12..14].copy_from_slice(&1024_u16.to_be_bytes());
-    let report = session.read(&receive, 1024).good();
-    assert_eq!(report[5], 0x01, "the copy is complete");
-    report[report.len() - TOKEN_BYTES..].to_vec()
+    session.run(&populate_token(identifier, ranges)).good();
+    let report = session.run(&receive_token(identifier)).good();
+    token_in(&report).expect("the copy is complete").to_vec()
 }
 
 fn write_using(
@@ -73,11 +42,7 @@ fn write_using(
     offset: u64,
     ranges: &[(u64, u32)],
 ) -> Outcome {
-    let mut list = list(536, ranges);
-    list[8..16].copy_from_slice(&offset.to_be_bytes());
-    list[16..16 + token.len()].copy_from_slice(token);
-    let cdb = third_party_copy(0x11, 77, list.len());
-    session.write(&cdb, &list)
+    session.run(&write_using_token(77, token, offset, ranges))
 }
 
 fn refused(outcome: Outcome, (key, asc, ascq): (u8, u8, u8)) {

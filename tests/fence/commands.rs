@@ -3,6 +3,7 @@
 
 use super::scene::{Scene, complete, reserve_out, submit, submit_unfed, write_of};
 use crate::support::cluster::{A, B, C};
+use crate::support::copy::{Segment, copy_target, extended_copy, write_using_token};
 use crate::support::initiator::{Attribute, Command, Initiator};
 use crate::support::reserve::{action, kind};
 use crate::support::rig::{Rig, until};
@@ -124,43 +125,15 @@ fn sanitize_stops(setup: Setup) {
     stops(Scene::held_by_b(&setup), &Command::write(&cdb, &list));
 }
 
-/// The identification descriptor (SPC-4 section 6.4.5.3) of the session's volume, by its NAA name.
-fn copy_target(session: &mut Initiator) -> Vec<u8> {
-    let page = session.inquire(Some(0x83));
-    let mut rest = &page[4..];
-    while rest[1] & 0x3f != 0x03 {
-        rest = &rest[4 + usize::from(rest[3])..];
-    }
-    let designator = &rest[..4 + usize::from(rest[3])];
-    let mut target = vec![0xe4, 0, 0, 0];
-    target.extend_from_slice(designator);
-    target.resize(28, 0);
-    let block_bytes = u32::try_from(BLOCK).expect("fits");
-    target.extend_from_slice(&block_bytes.to_be_bytes());
-    target
-}
-
 /// EXTENDED COPY (LID4) of `blocks` blocks from the start of one target to the second half of another.
-fn extended_copy(targets: &[Vec<u8>], to: u8, blocks: u16, immediate: bool) -> Command {
-    let mut segment = vec![0x02, 0, 0, 0x18, 0, 0, 0, to, 0, 0];
-    segment.extend_from_slice(&blocks.to_be_bytes());
-    segment.extend_from_slice(&0_u64.to_be_bytes());
-    segment.extend_from_slice(&100_000_u64.to_be_bytes());
-    let mut list = vec![0; 48];
-    list[0] = 1;
-    list[3] = 0x20;
-    list[15] = u8::from(immediate);
-    list[16] = 0xff;
-    list[23] = 9;
-    let target_bytes = u16::try_from(targets.len() * 32).expect("few targets");
-    list[42..44].copy_from_slice(&target_bytes.to_be_bytes());
-    list[45] = u8::try_from(segment.len()).expect("one segment");
-    let list = [list, targets.concat(), segment].concat();
-    let mut cdb = [0; 16];
-    cdb[..2].copy_from_slice(&[0x83, 0x01]);
-    let length = u32::try_from(list.len()).expect("a short list");
-    cdb[10..14].copy_from_slice(&length.to_be_bytes());
-    Command::write(&cdb, &list)
+fn copy_to_the_second_half(targets: &[Vec<u8>], to: u8, blocks: u16, immediate: bool) -> Command {
+    let segment = Segment {
+        to,
+        from_lba: 0,
+        to_lba: 100_000,
+        blocks,
+    };
+    extended_copy(9, targets, &segment, immediate)
 }
 
 fn extended_copy_stops(setup: Setup) {
@@ -170,7 +143,7 @@ fn extended_copy_stops(setup: Setup) {
         rig, mut a, mut b, ..
     } = scene;
     rig.gate().close();
-    let copy = submit(&mut b, &extended_copy(&[target], 0, 8192, false));
+    let copy = submit(&mut b, &copy_to_the_second_half(&[target], 0, 8192, false));
     rig.gate().wait_for(1);
     preempt_while_held(&rig, &mut a);
     let after = rig.gate().changes();
@@ -186,7 +159,8 @@ fn a_copy_in_the_background_stops(setup: Setup) {
         rig, mut a, mut b, ..
     } = scene;
     rig.gate().close();
-    b.run(&extended_copy(&[target], 0, 8192, true)).good();
+    b.run(&copy_to_the_second_half(&[target], 0, 8192, true))
+        .good();
     rig.gate().wait_for(1);
     let counted = rig.in_flight("b");
     assert_eq!(counted[0].issued_writes, 1, "{counted:?}");
@@ -199,17 +173,9 @@ fn a_copy_in_the_background_stops(setup: Setup) {
 }
 
 fn a_copy_by_token_stops(setup: Setup) {
-    let mut list = vec![0; 536 + 16];
-    list[..2].copy_from_slice(&550_u16.to_be_bytes());
-    list[534..536].copy_from_slice(&16_u16.to_be_bytes());
-    list[16..20].copy_from_slice(&[0xff, 0xff, 0x00, 0x01]); // the token of zeros
-    list[544..548].copy_from_slice(&VERY_LONG.to_be_bytes());
-    let mut cdb = [0; 16];
-    cdb[..2].copy_from_slice(&[0x83, 0x11]);
-    cdb[9] = 3;
-    let length = u32::try_from(list.len()).expect("a short list");
-    cdb[10..14].copy_from_slice(&length.to_be_bytes());
-    stops(Scene::held_by_b(&setup), &Command::write(&cdb, &list));
+    const TOKEN_OF_ZEROS: [u8; 4] = [0xff, 0xff, 0x00, 0x01];
+    let command = write_using_token(3, &TOKEN_OF_ZEROS, 0, &[(0, VERY_LONG)]);
+    stops(Scene::held_by_b(&setup), &command);
 }
 
 /// The copy runs on a session with one volume, and is fenced on the other one, which it writes.
@@ -224,7 +190,10 @@ fn an_extended_copy_to_another_volume_is_fenced_there(setup: Setup) {
     let mut source = rig.session_with(1, "b");
     let targets = [copy_target(&mut source), copy_target(&mut b)];
     rig.gate().close();
-    let copy = submit(&mut source, &extended_copy(&targets, 1, 8192, false));
+    let copy = submit(
+        &mut source,
+        &copy_to_the_second_half(&targets, 1, 8192, false),
+    );
     rig.gate().wait_for(1);
     preempt_while_held(&rig, &mut a);
     let after = rig.gate().changes();

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::lots::Lots;
+use super::record::Nexus;
 
 /// Blocks of a shard, which the configuration sets to 1 MiB.
 pub(crate) const SHARD_BLOCKS: u64 = 2048;
@@ -14,6 +15,17 @@ pub(crate) const VOLUME_BLOCKS: u64 = SHARDS * SHARD_BLOCKS;
 pub(crate) const VOLUME_SIZE: &str = "8MiB";
 /// Blocks of a window before the border, and behind it.
 pub(crate) const HALF_BLOCKS: u64 = 32;
+
+/// Blocks from which a writer has some copied; they are nobody's to judge.
+const STAGING_BLOCKS: u64 = 16;
+/// Where those of the first writer are.
+const STAGING_FROM: u64 = 256;
+
+/// The blocks of a writer from which it has some copied.
+pub(crate) fn staging(nexus: Nexus) -> Range<u64> {
+    let from = STAGING_FROM + u64::from(nexus) * STAGING_BLOCKS;
+    from..from + STAGING_BLOCKS
+}
 
 /// The windows, in order.
 pub(crate) fn windows() -> impl Iterator<Item = Range<u64>> {

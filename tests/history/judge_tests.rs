@@ -556,3 +556,27 @@ fn a_command_that_was_aborted_is_told_of_as_tas_says() {
     reset.history.notes.resets.push((45, 46));
     reset.passes();
 }
+
+/// A copy that the target goes on with after GOOD, as it would if only the first step were checked.
+#[test]
+fn a_copy_of_a_victim_that_goes_on_after_good_is_found() {
+    let copied = |story: Story| {
+        story.last_write(|write| {
+            write.name = "EXTENDED COPY (LID4)";
+            write.single = false;
+        })
+    };
+    let cut_short = copied(history().write(VICTIM, 1, (10, 60), Ending::Conflict));
+    let cut_short = cut_short.fence(30, 40).read((50, 51), stamp(VICTIM, 1));
+    cut_short.passes();
+    let late = copied(history().write(VICTIM, 1, (10, 60), Ending::Conflict));
+    let late = late
+        .fence(30, 40)
+        .read((50, 51), Content::Zeros)
+        .read((52, 53), stamp(VICTIM, 1))
+        .fails();
+    assert!(
+        matches!(late, Violation::LateBlock { lba: LBA, .. }),
+        "{late:?}"
+    );
+}

@@ -16,6 +16,7 @@
 mod area;
 mod attentions;
 mod commands;
+mod copies;
 mod fencer;
 mod judge;
 #[cfg(test)]
@@ -60,6 +61,8 @@ fn no_block_is_late_lost_or_made_up(setup: Setup) {
         Ok(totals) => {
             eprintln!("{engine:?}, {reactors} reactors, {backend}: {totals}");
             assert!(totals.fences() > 0, "no fence had a victim");
+            let copies = copies::NAMES.map(|copy| totals.good(copy));
+            assert!(copies.iter().sum::<u64>() > 0, "no copy ended well");
         }
         Err(Found { text, .. }) => panic!("{text}"),
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::area;
+use super::copies::Copy;
 use super::lots::Lots;
 use super::record::{Nexus, Pattern};
 use super::stamp::Stamp;
@@ -12,7 +13,7 @@ use super::support::scsi::{
     write_atomic16, write_same16, write10, write16, write16_fua,
 };
 
-const BLOCKS_MAX: u64 = 16;
+pub(crate) const BLOCKS_MAX: u64 = 16;
 const LONG_BLOCKS_MAX: u64 = 48;
 /// An atomic write of that many blocks fits one physical block of every backend.
 const ATOMIC_BLOCKS: u64 = 8;
@@ -35,6 +36,8 @@ pub(crate) enum Kind {
         compared: Option<Vec<u8>>,
     },
     Read,
+    /// A step of a copy that is not the last one: it changes nothing under judgement.
+    Step(Copy),
     /// It leaves the medium as it is and tells nothing of it.
     Other,
 }
@@ -42,10 +45,18 @@ pub(crate) enum Kind {
 /// A block as it was read a while ago, for COMPARE AND WRITE.
 pub(crate) type Seen = Option<(u64, Vec<u8>)>;
 
-/// The next command of a nexus; a write of it would have this sequence number.
-pub(crate) fn draw(lots: &mut Lots, nexus: Nexus, sequence: u32, seen: &mut Seen) -> Draft {
+/// The next command of a nexus; a write of it would have this sequence number. It may begin a copy if
+/// none is under way.
+pub(crate) fn draw(
+    lots: &mut Lots,
+    nexus: Nexus,
+    sequence: u32,
+    seen: &mut Seen,
+    may_copy: bool,
+) -> Draft {
     let stamps = Stamps { nexus, sequence };
     let mut draft = match lots.below(100) {
+        0..10 if may_copy => Copy::begin(lots, nexus, sequence),
         0..27 => write_16(lots, stamps),
         27..47 => write_10(lots, stamps),
         47..53 => write_fua(lots, stamps),
@@ -61,13 +72,17 @@ pub(crate) fn draw(lots: &mut Lots, nexus: Nexus, sequence: u32, seen: &mut Seen
         91..98 => read_some(lots, BLOCKS_MAX),
         _ => synchronize_cache(),
     };
-    draft.command.attribute = match lots.below(16) {
+    draft.command.attribute = some_attribute(lots);
+    draft
+}
+
+pub(crate) fn some_attribute(lots: &mut Lots) -> Attribute {
+    match lots.below(16) {
         0 => Attribute::Ordered,
         1 | 2 => Attribute::HeadOfQueue,
         3 => Attribute::Untagged,
         _ => Attribute::Simple,
-    };
-    draft
+    }
 }
 
 /// A READ of blocks.
@@ -88,9 +103,9 @@ pub(crate) fn write(blocks: Range<u64>, nexus: Nexus, sequence: u32) -> Draft {
 }
 
 #[derive(Clone, Copy)]
-struct Stamps {
-    nexus: Nexus,
-    sequence: u32,
+pub(crate) struct Stamps {
+    pub(crate) nexus: Nexus,
+    pub(crate) sequence: u32,
 }
 
 impl Stamps {
@@ -104,7 +119,7 @@ impl Stamps {
         .block()
     }
 
-    fn over(self, blocks: Range<u64>) -> Vec<u8> {
+    pub(crate) fn over(self, blocks: Range<u64>) -> Vec<u8> {
         blocks.flat_map(|lba| self.at(lba)).collect()
     }
 }
@@ -113,7 +128,7 @@ fn usize_of(number: u64) -> usize {
     usize::try_from(number).expect("a small number")
 }
 
-fn count(blocks: &Range<u64>) -> u32 {
+pub(crate) fn count(blocks: &Range<u64>) -> u32 {
     u32::try_from(blocks.end - blocks.start).expect("few blocks")
 }
 
@@ -128,7 +143,7 @@ fn stamped(name: &'static str, cdb: &[u8], blocks: Range<u64>, stamps: Stamps) -
     changing(name, command, blocks, Pattern::Each, true)
 }
 
-fn changing(
+pub(crate) fn changing(
     name: &'static str,
     command: Command,
     blocks: Range<u64>,

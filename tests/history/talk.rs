@@ -5,11 +5,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::attentions::JUDGED;
+use super::copies::Copy;
+use super::lots::Lots;
 use super::mix::{Draft, Kind, Seen};
 use super::orders::is_readable;
 use super::port::Port;
 use super::record::{Code, Ending, Nexus, Notes, Read, Reinstatement, Tick, Told, Write, tick};
 use super::stamp::Content;
+use super::support::copy::copy_target;
 use super::support::initiator::{Attribute, Command, Initiator};
 use super::support::scsi::{BLOCK, Outcome, status, test_unit_ready};
 
@@ -26,6 +29,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 const UNIT_ATTENTION: u8 = 6;
 const ILLEGAL_REQUEST: u8 = 5;
 const MISCOMPARE: u8 = 0xe;
+/// Additional sense code.
+const INVALID_TOKEN_OPERATION: u8 = 0x23;
 /// Resets and I_T nexus loss; they end commands without a status.
 const RESETS: u8 = 0x29;
 const COMMANDS_CLEARED: u8 = 0x2f;
@@ -41,6 +46,7 @@ enum Flying {
         blocks: Range<u64>,
         sent: Tick,
     },
+    Step(Copy),
     Other,
 }
 
@@ -53,6 +59,13 @@ pub(crate) struct Talk {
     pub(crate) seen: Seen,
     flying: BTreeMap<u32, Flying>,
     sequence: u32,
+    /// How a copy names the logical unit.
+    target: Vec<u8>,
+    /// The sequence number of the copy that is under way. There is one at most: it is copied from the
+    /// same blocks each time.
+    copying: Option<u32>,
+    /// A step of it that has ended GOOD, and what it said.
+    stepped: Option<(Copy, Vec<u8>)>,
     /// An attention said that commands were ended without a status.
     pub(crate) must_sweep: bool,
     /// A conflict said that the right is gone.
@@ -63,7 +76,8 @@ pub(crate) struct Talk {
 
 impl Talk {
     pub(crate) fn new(port: Port) -> Self {
-        let session = port.connect();
+        let mut session = port.connect();
+        let target = copy_target(&mut session);
         Self {
             port,
             session,
@@ -71,6 +85,9 @@ impl Talk {
             seen: None,
             flying: BTreeMap::new(),
             sequence: 0,
+            target,
+            copying: None,
+            stepped: None,
             must_sweep: false,
             conflicted: false,
             progress: 0,
@@ -90,6 +107,24 @@ impl Talk {
         self.sequence
     }
 
+    /// Whether a copy may begin.
+    pub(crate) fn may_copy(&self) -> bool {
+        self.copying.is_none()
+    }
+
+    /// Goes on with a copy, if a step of it has ended.
+    pub(crate) fn go_on(&mut self, lots: &mut Lots) -> bool {
+        let Some((copy, data)) = self.stepped.take() else {
+            return false;
+        };
+        let sequence = copy.sequence;
+        match copy.next(lots, &self.target, &data) {
+            Some(draft) => self.send(draft, sequence),
+            None => self.copying = None,
+        }
+        true
+    }
+
     /// Sends a command. A write has the sequence number that it was drawn with.
     pub(crate) fn send(&mut self, draft: Draft, sequence: u32) {
         let cmd_sn = self.session.sequence.cmd_sn;
@@ -98,6 +133,10 @@ impl Talk {
         let itt = itt.unwrap_or_else(|error| self.lost(&error));
         let flying = match draft.kind {
             Kind::Other => Flying::Other,
+            Kind::Step(copy) => {
+                self.copying = Some(sequence);
+                Flying::Step(copy)
+            }
             Kind::Read => Flying::Read {
                 blocks: draft.blocks,
                 sent,
@@ -153,6 +192,14 @@ impl Talk {
         let ending = self.ending_of(&flying, &outcome);
         match flying {
             Flying::Other => {}
+            Flying::Step(copy) => {
+                self.conflicted |= ending == Ending::Conflict;
+                if ending == Ending::Good {
+                    self.stepped = Some((copy, outcome.data));
+                } else {
+                    self.copying = None;
+                }
+            }
             Flying::Read { blocks, sent } if ending == Ending::Good => {
                 self.seen = outcome
                     .data
@@ -172,6 +219,7 @@ impl Talk {
                     }
                 }
                 self.conflicted |= ending == Ending::Conflict;
+                self.end_copy(write.sequence);
                 self.notes.writes.push(Write {
                     ended,
                     ending,
@@ -200,6 +248,12 @@ impl Talk {
             status::TASK_ABORTED => Ending::TaskAborted,
             _ if self.take_attention(outcome) => Ending::Refused,
             _ => match (outcome.sense_code().0, flying) {
+                // The token is too old, or gone with what made it.
+                (ILLEGAL_REQUEST, Flying::Write { .. })
+                    if outcome.sense_code().1 == INVALID_TOKEN_OPERATION =>
+                {
+                    Ending::Refused
+                }
                 (ILLEGAL_REQUEST, Flying::Write { write, .. }) => panic!(
                     "{}: {:02x?} for {write:?}",
                     write.name,
@@ -371,13 +425,22 @@ impl Talk {
     }
 
     fn end(&mut self, flying: Flying, ending: Ending) {
+        if let Flying::Step(copy) = &flying {
+            self.end_copy(copy.sequence);
+        }
         if let Flying::Write { write, .. } = flying {
+            self.end_copy(write.sequence);
             self.notes.writes.push(Write {
                 ended: tick(),
                 ending,
                 ..write
             });
         }
+    }
+
+    /// If that was a copy, another may begin.
+    fn end_copy(&mut self, sequence: u32) {
+        self.copying = self.copying.filter(|copy| *copy != sequence);
     }
 
     fn lost(&self, error: &std::io::Error) -> ! {

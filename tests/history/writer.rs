@@ -134,8 +134,13 @@ impl Writer {
                 }
                 Mode::Probing(left) => self.mode = Mode::Probing(left - 1),
             }
+            if self.talk.go_on(&mut self.lots) {
+                continue;
+            }
             let (nexus, sequence) = (self.talk.nexus(), self.talk.next_sequence());
-            let draft = mix::draw(&mut self.lots, nexus, sequence, &mut self.talk.seen);
+            let may_copy = self.talk.may_copy();
+            let seen = &mut self.talk.seen;
+            let draft = mix::draw(&mut self.lots, nexus, sequence, seen, may_copy);
             self.talk.send(draft, sequence);
         }
     }

@@ -13,6 +13,7 @@
 pub mod chap;
 pub mod cluster;
 pub mod confine;
+pub mod copy;
 pub mod gate;
 pub mod initiator;
 pub mod login;
