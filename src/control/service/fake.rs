@@ -146,13 +146,17 @@ impl FakePlane {
     }
 
     pub(crate) fn log_in(&self, volume: VolumeId) {
+        self.log_in_from(volume, "127.0.0.1:40000");
+    }
+
+    pub(crate) fn log_in_from(&self, volume: VolumeId, address: &str) {
         self.state.lock().unwrap().sessions.push(SessionInfo {
             volume: Some(volume),
             initiator: "iqn.1993-08.org.debian:01:host1".to_owned(),
             isid: [0, 2, 0x3d, 0, 0, 1],
             port: 1,
             tsih: 7,
-            address: "127.0.0.1:40000".parse().unwrap(),
+            address: address.parse().unwrap(),
             reactor: 0,
             header_digest: true,
             data_digest: false,
@@ -176,7 +180,8 @@ impl DataPlane for FakePlane {
 
     fn detach_volume(&self, id: VolumeId, force: bool) -> Result<(), PlaneError> {
         let mut state = self.state.lock().unwrap();
-        let sessions = super::count_sessions(&state.sessions, id);
+        let of_volume = |session: &&SessionInfo| session.volume == Some(id);
+        let sessions = state.sessions.iter().filter(of_volume).count();
         if sessions > 0 && !force {
             return Err(PlaneError::InUse { sessions });
         }

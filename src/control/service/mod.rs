@@ -32,7 +32,6 @@ use super::error::{ControlError, ErrorKind};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
 use crate::backend::{Intent, Store, Workers};
 use crate::base::clock::Instant;
-use crate::target::SessionInfo;
 use crate::volume::{VolumeId, VolumeName};
 
 pub use self::first_start::GROUP_DEFAULT;
@@ -285,14 +284,6 @@ impl Service {
         self.stores.remove(volume);
         Ok(())
     }
-}
-
-/// How many of `sessions` are to a volume.
-fn count_sessions(sessions: &[SessionInfo], id: VolumeId) -> usize {
-    sessions
-        .iter()
-        .filter(|session| session.volume == Some(id))
-        .count()
 }
 
 #[cfg(test)]

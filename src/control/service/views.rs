@@ -1,5 +1,7 @@
 //! From what the data path and the catalogue say to what the control socket shows.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,14 +11,14 @@ use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
 use crate::control::catalogue::{self, Model};
 use crate::iscsi::AuthPolicy;
 use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
-use crate::volume::{GroupName, Initiators};
+use crate::volume::{GroupName, Initiators, ReservationScope};
 
 /// What a volume's view is made of.
 pub(super) struct Volume<'a> {
     pub(super) record: &'a catalogue::Volume,
     pub(super) data: &'a Path,
     pub(super) problem: Option<String>,
-    pub(super) sessions: usize,
+    pub(super) sessions: &'a [SessionInfo],
     pub(super) sessions_max: u32,
     /// `None` where it is not served.
     pub(super) identity: Option<&'a IdentityInfo>,
@@ -35,6 +37,11 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
     } = volume;
     let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
+    let takeovers = identity.map_or(&[][..], |known| &known.takeovers);
+    let mut warnings: Vec<_> = takeovers.iter().map(|seen| warning(seen, now)).collect();
+    if record.settings.reservation_scope == ReservationScope::Client {
+        warnings.extend(shared_registrations(sessions));
+    }
     let state = if problem.is_some() {
         VolumeState::Failed
     } else {
@@ -55,20 +62,12 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         test_wrappers: record.backend.wrappers(),
         state,
         problem,
-        sessions,
+        sessions: sessions.len(),
         sessions_max,
         reservation_scope: record.settings.reservation_scope,
         nexuses: identity.map_or(0, |known| known.nexuses),
         owed_attentions: identity.map_or(0, |known| known.owed_attentions),
-        warnings: identity
-            .map(|known| {
-                known
-                    .takeovers
-                    .iter()
-                    .map(|seen| warning(seen, now))
-                    .collect()
-            })
-            .unwrap_or_default(),
+        warnings,
         portals,
     }
 }
@@ -96,6 +95,28 @@ fn warning(takeover: &Takeover, now: Instant) -> String {
         "the session of {initiator} from {from} was taken over by a login from {to} {seconds} s ago: \
          a failover, or two hosts that share one initiator name"
     )
+}
+
+/// What is said of clients whose sessions come from several addresses where they share a registration:
+/// nothing that they do tells multi-path from two hosts, so the operator has to.
+fn shared_registrations(sessions: &[SessionInfo]) -> impl Iterator<Item = String> {
+    let mut clients: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+    for session in sessions {
+        let addresses = clients.entry(&session.initiator).or_default();
+        addresses.insert(session.address.ip().to_canonical());
+    }
+    clients
+        .into_iter()
+        .filter(|(_, addresses)| addresses.len() > 1)
+        .map(|(initiator, addresses)| {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            format!(
+                "sessions of {initiator} come from {} and share one registration \
+                 (reservation_scope is client): multi-path, or hosts that share one initiator name \
+                 and can't be fenced one without the other",
+                addresses.join(", ")
+            )
+        })
 }
 
 /// What is to be said of a session's initiator name.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::refusal::{about_volume, volume_error};
-use super::{Service, count_sessions, views};
+use super::{Service, views};
 use crate::backend::{BackendSpec, Intent, Wrapper, check_wrappers};
 use crate::control::api::{
     BackendKind, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView,
@@ -163,11 +163,14 @@ impl Service {
             sessions,
             identities,
         } = presence;
+        let sessions = sessions.iter();
+        let of_volume = sessions.filter(|session| session.volume == Some(volume.id));
+        let sessions: Vec<_> = of_volume.cloned().collect();
         views::volume(views::Volume {
             record: volume,
             data: self.catalogue.directory(),
             problem: self.problems().get(&volume.id).cloned(),
-            sessions: count_sessions(sessions, volume.id),
+            sessions: &sessions,
             sessions_max: self.sessions_max(volume),
             identity: identities.iter().find(|known| known.volume == volume.id),
             portals: self.portals(),

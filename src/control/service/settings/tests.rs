@@ -168,3 +168,31 @@ fn a_change_that_fails_leaves_the_volume_as_it_was() {
     let view = after_a_restart(data.path());
     assert_eq!(view.reservation_scope, ReservationScope::Nexus);
 }
+
+#[test]
+fn a_registration_that_several_addresses_share_is_pointed_at() {
+    let data = tempfile::tempdir().unwrap();
+    let plane = Arc::new(FakePlane::default());
+    let (service, _stopped) = service(data.path(), &plane);
+    let id = plane.volumes()[0];
+    let log_in = || {
+        for address in ["192.0.2.1:40000", "192.0.2.1:40001", "192.0.2.2:40000"] {
+            plane.log_in_from(id, address);
+        }
+    };
+    log_in();
+    assert!(shown(&service).warnings.is_empty(), "it is multi-path");
+    plane.log_out_all();
+    clear(&service);
+    service.set_volume(&to_client()).unwrap();
+    plane.log_in_from(id, "192.0.2.1:40000");
+    plane.log_in_from(id, "192.0.2.1:40001");
+    assert!(shown(&service).warnings.is_empty(), "it is one host");
+    log_in();
+    let warnings = shown(&service).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("host1 come from 192.0.2.1, 192.0.2.2 and share one registration"),
+        "{warnings:?}"
+    );
+}
