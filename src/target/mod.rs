@@ -39,6 +39,7 @@ mod core;
 mod directory;
 mod enact;
 mod failure;
+mod follow;
 pub mod handle;
 mod hold;
 mod home;

@@ -7,17 +7,12 @@ use super::home::{By, Inner};
 use super::in_flight::InFlight;
 use super::reserve::decide;
 use super::scope;
-use crate::base::clock::Instant;
-use crate::base::limits::HISTORY_GATHER_INTERVAL;
-use crate::reservation::history::{Actor, Ages, Cursor, Event, Excerpt, Loss, Process, losses};
+use crate::reservation::history::{Actor, Ages, Event, Excerpt, Loss, Process, losses};
 use crate::reservation::{
     Attention, Command, InitiatorPort, Key, Nexus, Refusal, ReservationType, ScopeAndType, State,
     evict_all, evict_key,
 };
 use crate::volume::{ReservationScope, VolumeId};
-use crossbeam_channel::bounded;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// A volume's reservations as they stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -110,37 +105,6 @@ impl Target {
         self.ask(volume.home, move |local, _| async move {
             Ok(home_of(index, &local).await?.chronicle.excerpt())
         })?
-    }
-
-    /// What is new in it since `seen`. Where nothing is, this waits for it, at most `wait`: on the calling
-    /// thread, and no reactor is asked again before something has happened.
-    ///
-    /// # Errors
-    /// When the volume is unknown or goes, or the reactors don't answer.
-    pub fn follow_history(
-        &self,
-        id: VolumeId,
-        seen: Cursor,
-        wait: Duration,
-    ) -> Result<Excerpt, TargetError> {
-        let until = Instant::now() + wait;
-        loop {
-            let volume = find(&self.control(), id)?;
-            let index = volume.index;
-            let (bell, rings) = bounded(1);
-            let bell = Arc::new(bell);
-            let follower = Arc::downgrade(&bell);
-            let new = self.ask(volume.home, move |local, _| async move {
-                let home = home_of(index, &local).await?;
-                Ok::<_, TargetError>(home.chronicle.follow(seen, follower))
-            })??;
-            drop(volume);
-            if !new.is_empty() || rings.recv_timeout(until.since(Instant::now())).is_err() {
-                return Ok(new);
-            }
-            // Whoever repeats an attempt in a loop is heard once for all that comes until then.
-            let _ = crossbeam_channel::after(HISTORY_GATHER_INTERVAL).recv();
-        }
     }
 
     /// What a PREEMPT would do now, by the rules that decide when it comes; nothing is done. `None`:
