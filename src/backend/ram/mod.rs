@@ -1,5 +1,6 @@
 //! The store in memory: one thin mapping, shared by all reactors without a lock.
 
+mod copy;
 mod mapping;
 mod written;
 
