@@ -88,6 +88,10 @@ impl Store for LossyStore {
         self.ram.size_bytes()
     }
 
+    fn route(&self) -> String {
+        self.ram.route()
+    }
+
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {
         self.ram.grow(size_bytes)
     }

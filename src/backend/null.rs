@@ -75,11 +75,16 @@ impl Store for NullStore {
             rotational: false,
             logical_block_bytes: 1,
             physical_block_bytes: 4096,
+            optimal_io_bytes: 0,
         }
     }
 
     fn size_bytes(&self) -> u64 {
         self.size_bytes.load(Ordering::Acquire)
+    }
+
+    fn route(&self) -> String {
+        "nowhere: reads are zeros, writes vanish".to_owned()
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

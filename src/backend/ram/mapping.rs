@@ -50,6 +50,12 @@ impl Mapping {
         self.bytes
     }
 
+    /// Where the mapping begins.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> usize {
+        self.base.as_ptr().addr()
+    }
+
     /// Where byte `offset` is, `length` bytes from which are in the mapping.
     #[allow(
         unsafe_code,
@@ -88,6 +94,18 @@ impl Mapping {
         let target = self.at(offset, length).as_ptr();
         // SAFETY: as in `write`.
         unsafe { target.write_bytes(0, length) }
+    }
+
+    /// Has the system find the memory behind a range of whole pages now, not when it is first
+    /// written. The bytes stay as they are, whoever reads or writes them meanwhile.
+    ///
+    /// # Errors
+    /// `InvalidInput` before Linux 5.14; otherwise there is no memory left.
+    #[allow(unsafe_code, reason = "named leaf: touching pages of the mapping")]
+    pub(super) fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
+        let start = self.at(offset, length).as_ptr().cast();
+        // SAFETY: the pages lie in the mapping; populating changes no byte of them.
+        Ok(unsafe { madvise(start, length, Advice::LinuxPopulateWrite) }?)
     }
 
     /// Gives whole pages back to the system; they read as zeros from now on. If it refuses, they are

@@ -49,6 +49,7 @@ impl Bench {
             intent,
             read_only,
             workers,
+            means: Means::default(),
         };
         open(&self.spec, &opening)
     }
@@ -257,6 +258,7 @@ fn a_thin_file_that_outgrows_its_disk_says_so_and_recovers() {
             intent: Intent::Create,
             read_only: false,
             workers: &workers,
+            means: Means::default(),
         };
         let mut driver = Driver::new(open(&spec, &opening).unwrap(), ring);
         let step = 64 << 10;

@@ -166,6 +166,7 @@ impl Service {
         views::volume(views::Volume {
             record: volume,
             data: self.catalogue.directory(),
+            route: self.stores.route(volume.id),
             problem: self.problems().get(&volume.id).cloned(),
             sessions: count_sessions(sessions, volume.id),
             sessions_max: self.sessions_max(volume),
