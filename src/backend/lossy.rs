@@ -80,6 +80,8 @@ impl Store for LossyStore {
         Properties {
             volatile_cache: true,
             logical_block_bytes: 512,
+            // A power cut decides for each sector.
+            atomic_write_bytes: 512,
             ..self.ram.properties()
         }
     }

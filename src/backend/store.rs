@@ -110,6 +110,9 @@ pub struct Properties {
     pub logical_block_bytes: u32,
     /// Writes that begin and end at multiples of that many bytes need no read-modify-write.
     pub physical_block_bytes: u32,
+    /// A write of at most that many bytes, aligned as its length, takes effect as a whole or not at all,
+    /// whatever happens.
+    pub atomic_write_bytes: u32,
     /// Requests of a multiple of that many bytes suit the medium best, such as a stripe; zero where
     /// it does not care.
     pub optimal_io_bytes: u32,

@@ -71,7 +71,7 @@ fn properties(config: &VolumeConfig, store: &StoreProperties) -> Properties {
         thin: store.thin && store.can_deallocate,
         reads_zeros: store.zeros_after_deallocate,
         volatile_cache: store.volatile_cache,
-        atomic_write_bytes: atomic_write_bytes(store),
+        atomic_write_bytes: store.atomic_write_bytes,
         crypto_erase: false,
         rotational: store.rotational,
         removable: config.removable,
@@ -132,16 +132,6 @@ fn padded<const N: usize>(text: &str) -> [u8; N] {
         };
     }
     field
-}
-
-/// Memory is written as a whole or, with the process, not at all. A disk promises as much for one
-/// physical block and no more.
-fn atomic_write_bytes(store: &StoreProperties) -> u32 {
-    if store.volatile_cache {
-        store.physical_block_bytes
-    } else {
-        limits::ATOMIC_WRITE_BYTES_MAX
-    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         rotational: attribute("rotational").as_deref() == Some("1"),
         logical_block_bytes: way.alignment_bytes(),
         physical_block_bytes: physical_bytes,
+        // Also behind a cache that is written through.
+        atomic_write_bytes: physical_bytes,
         optimal_io_bytes: attribute("optimal_io_size")
             .and_then(|bytes| bytes.parse().ok())
             .unwrap_or(0),

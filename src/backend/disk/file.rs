@@ -35,6 +35,7 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         rotational: queue_attribute(stat.st_dev, "rotational").as_deref() == Some("1"),
         logical_block_bytes: way.alignment_bytes(),
         physical_block_bytes: page_bytes,
+        atomic_write_bytes: page_bytes,
         // A file system lays a file out as it likes.
         optimal_io_bytes: 0,
     };

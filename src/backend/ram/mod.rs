@@ -12,7 +12,7 @@ use super::request::{
 };
 use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
-use crate::base::limits::VOLUME_BYTES_MAX;
+use crate::base::limits::{ATOMIC_WRITE_BYTES_MAX, VOLUME_BYTES_MAX};
 use crate::ring;
 use mapping::Mapping;
 use prefault::Progress;
@@ -170,6 +170,8 @@ impl Store for RamStore {
             rotational: false,
             logical_block_bytes: 1,
             physical_block_bytes: 4096,
+            // With the process, all of it is gone.
+            atomic_write_bytes: ATOMIC_WRITE_BYTES_MAX,
             optimal_io_bytes: 0,
         }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Bytes between two looks at how much memory is left.
 const STEP_BYTES: usize = 64 << 20;
 /// How long opening a store waits for its memory; a larger one is served meanwhile.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How far it has come is logged whenever that many bytes more have been found.
 const PROGRESS_BYTES: u64 = 16 << 30;
 
@@ -96,13 +96,15 @@ pub(super) fn start(store: &Arc<RamStore>, range: Range<usize>) {
     let (working, end) = bounded::<()>(0);
     let watched = Arc::downgrade(store);
     let thread = std::thread::Builder::new().name("holdfast-prefault".to_owned());
+    let volume = tracing::Span::current();
     let spawned = thread.spawn(move || {
+        let _volume = volume.entered();
         work(&watched, range, headroom::bytes);
         drop(working);
     });
     match spawned.map(|_| end.recv_timeout(PATIENCE)) {
         Ok(Err(RecvTimeoutError::Timeout)) => {
-            tracing::info!("a RAM volume is being prefaulted; it is served meanwhile");
+            tracing::info!("being prefaulted; the volume is served meanwhile");
         }
         Ok(_) => {}
         Err(error) => stop(store, State::Refused, Some(&error)),
@@ -136,13 +138,10 @@ fn work(store: &Weak<RamStore>, range: Range<usize>, left: impl Fn() -> Option<u
         };
         if at >= range.end {
             progress.set(State::Done);
-            tracing::info!(
-                "a RAM volume is prefaulted: {}",
-                bytesize::ByteSize::b(found)
-            );
+            tracing::info!("{} prefaulted", bytesize::ByteSize::b(found));
         } else if found - told >= PROGRESS_BYTES {
             told = found;
-            tracing::info!("a RAM volume: memory {progress}");
+            tracing::info!("memory {progress}");
         }
     }
 }
@@ -150,21 +149,21 @@ fn work(store: &Weak<RamStore>, range: Range<usize>, left: impl Fn() -> Option<u
 fn stop(store: &RamStore, state: State, error: Option<&io::Error>) {
     store.progress.set(state);
     let error = error.map(tracing::field::display);
-    tracing::warn!(error, "a RAM volume: memory {}", store.progress);
+    tracing::warn!(error, "memory {}", store.progress);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Extent, ExtentState};
+    use crate::backend::{Extent, ExtentState, Store};
     use std::os::unix::fs::FileExt;
 
     const SIZE: u64 = 2 * STEP_BYTES as u64;
 
-    /// Bytes of the store that are in memory, as the kernel's page map tells (bit 63 of each entry).
-    fn resident(store: &RamStore) -> u64 {
+    /// Bytes of the store's first `bytes` that are in memory, as the kernel's page map tells (bit 63 of each entry).
+    fn resident(store: &RamStore, bytes: u64) -> u64 {
         let map = std::fs::File::open("/proc/self/pagemap").unwrap();
-        let pages = SIZE / 4096;
+        let pages = bytes / 4096;
         let mut entries = vec![0; usize::try_from(pages * 8).unwrap()];
         let first = store.mapping.address() as u64 / 4096;
         map.read_exact_at(&mut entries, first * 8).unwrap();
@@ -185,7 +184,7 @@ mod tests {
         let store = RamStore::new(SIZE).unwrap();
         store.write(STEP_BYTES as u64, &[7; 4096]);
         run(&store, || Some(u64::MAX));
-        assert_eq!(resident(&store), SIZE);
+        assert_eq!(resident(&store, SIZE), SIZE);
         assert_eq!(store.progress.to_string(), "prefaulted");
         let extent = |offset, length, state| Extent {
             offset,
@@ -207,7 +206,7 @@ mod tests {
         store.read(middle, &mut page);
         assert_eq!(page, [7; 4096], "what was written meanwhile is still there");
         store.discard(0, SIZE);
-        assert_eq!(resident(&store), 0, "UNMAP gives memory back");
+        assert_eq!(resident(&store, SIZE), 0, "UNMAP gives memory back");
     }
 
     #[test]
@@ -223,7 +222,7 @@ mod tests {
             })
         });
         assert_eq!(looks.get(), 2);
-        assert!(resident(&store) < SIZE);
+        assert!(resident(&store, SIZE) < SIZE);
         let told = store.progress.to_string();
         assert!(
             told.contains("64.0 MiB alone") && told.contains("left to others"),
@@ -233,6 +232,21 @@ mod tests {
             store.progress.is_wanted(),
             "what it grows by is tried again"
         );
+    }
+
+    #[test]
+    fn what_a_prefaulted_store_grows_by_is_prefaulted_too() {
+        const MIB: u64 = 1 << 20;
+        if headroom::bytes().is_none_or(|left| left < 2 * STEP_BYTES as u64) {
+            eprintln!("skipped: this machine has no memory to spare");
+            return;
+        }
+        let store = RamStore::new(MIB).unwrap();
+        store.grow(2 * MIB).unwrap();
+        assert_eq!(resident(&store, 8 * MIB), 0, "nobody asked for it");
+        store.prefault();
+        store.grow(8 * MIB).unwrap();
+        assert_eq!(resident(&store, 8 * MIB), 8 * MIB);
     }
 
     #[test]

@@ -323,7 +323,12 @@ fn a_block_device_keeps_what_is_written_and_serves_one_volume() {
     let second = bench.open(Intent::Existing, SIZE).unwrap_err();
     assert!(matches!(second, OpenError::InUse { .. }), "{second}");
     assert!(store.grow(2 * SIZE).is_err(), "the device has not grown");
-    let can_deallocate = store.properties().can_deallocate;
+    let properties = store.properties();
+    assert_eq!(
+        properties.atomic_write_bytes, properties.physical_block_bytes,
+        "a device promises no more, whatever its cache"
+    );
+    let can_deallocate = properties.can_deallocate;
     let mut driver = Driver::new(store, small_ring());
     driver.write_as(512, &[5; 4096], true).unwrap();
     driver.run(Op::Flush, 0, 0).unwrap();

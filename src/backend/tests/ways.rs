@@ -137,7 +137,8 @@ fn each_store_tells_its_way() {
         polling: true,
         prefault: true,
     };
-    assert!(route(&BackendSpec::Ram {}, all).ends_with("prefaulted"));
+    // How much of it depends on the memory that the machine has left.
+    assert!(route(&BackendSpec::Ram {}, all).contains(", prefaulted"));
     let lazy = route(&BackendSpec::Ram {}, Means::default());
     assert!(lazy.ends_with("found as it is first written"), "{lazy}");
     let ring = Means {

@@ -38,6 +38,7 @@ impl Stores {
         volume: &Volume,
         intent: Intent,
     ) -> Result<Arc<dyn Store>, ControlError> {
+        let _volume = tracing::info_span!("store", volume = %volume.name).entered();
         let opening = Opening {
             directory: &self.directory,
             size_bytes: volume.size_bytes,
@@ -63,6 +64,7 @@ impl Stores {
 
     /// Grows a volume's open store.
     pub(super) fn grow(&self, volume: &Volume, size_bytes: u64) -> Result<(), ControlError> {
+        let _volume = tracing::info_span!("store", volume = %volume.name).entered();
         let store = self.lock().get(&volume.id).and_then(Weak::upgrade);
         let store = store.ok_or_else(|| failed(volume, "it is not served"))?;
         if store.size_bytes() >= size_bytes {
