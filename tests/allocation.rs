@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use allocations::{CountingAllocator, watch_reactors};
-use holdfast::backend::{self, BackendSpec, Intent, Opening, Workers};
+use holdfast::backend::{self, BackendSpec, Intent, Means, Opening, Workers};
 use holdfast::base::tuning::{Engine, Placement, Tuning};
 use holdfast::control::catalogue::KeptHistory;
 use holdfast::control::data_path::TargetLauncher;
@@ -96,6 +96,7 @@ impl InProcess {
             block_bytes: 512,
             intent: Intent::Create,
             workers: &workers,
+            means: Means::default(),
         };
         let volume = VolumeConfig {
             id: VolumeId::from(uuid::Uuid::from_u128(7)),

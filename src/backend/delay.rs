@@ -132,6 +132,10 @@ impl Store for DelayStore {
         self.inner.size_bytes()
     }
 
+    fn route(&self) -> String {
+        self.inner.route()
+    }
+
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {
         self.inner.grow(size_bytes)
     }

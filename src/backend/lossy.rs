@@ -80,12 +80,18 @@ impl Store for LossyStore {
         Properties {
             volatile_cache: true,
             logical_block_bytes: 512,
+            // A power cut decides for each sector.
+            atomic_write_bytes: 512,
             ..self.ram.properties()
         }
     }
 
     fn size_bytes(&self) -> u64 {
         self.ram.size_bytes()
+    }
+
+    fn route(&self) -> String {
+        self.ram.route()
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

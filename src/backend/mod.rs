@@ -37,7 +37,7 @@ mod workers;
 mod wrapper;
 
 pub use null::{NullStore, zeros};
-pub use open::{BackendSpec, Intent, OpenError, Opening, open, remove};
+pub use open::{BackendSpec, Intent, Means, OpenError, Opening, open, remove};
 pub use ram::RamStore;
 pub use request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, OpKind, Request, Submitted,

@@ -4,7 +4,7 @@ use super::request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
 };
 use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
-use crate::base::limits::{BUFFER_BYTES_MAX, VOLUME_BYTES_MAX};
+use crate::base::limits::{ATOMIC_WRITE_BYTES_MAX, BUFFER_BYTES_MAX, VOLUME_BYTES_MAX};
 use crate::ring;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -75,11 +75,18 @@ impl Store for NullStore {
             rotational: false,
             logical_block_bytes: 1,
             physical_block_bytes: 4096,
+            // With the process, all of it is gone.
+            atomic_write_bytes: ATOMIC_WRITE_BYTES_MAX,
+            optimal_io_bytes: 0,
         }
     }
 
     fn size_bytes(&self) -> u64 {
         self.size_bytes.load(Ordering::Acquire)
+    }
+
+    fn route(&self) -> String {
+        "nowhere: reads are zeros, writes vanish".to_owned()
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

@@ -68,6 +68,17 @@ pub enum Intent {
     Existing,
 }
 
+/// What of the machine a store may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Means {
+    /// The reactors have a ring. Without one every disk goes by the workers.
+    pub ring: bool,
+    /// Disks are asked for completions instead of interrupting, where they have queues for that.
+    pub polling: bool,
+    /// The memory of a RAM store is found before it is written.
+    pub prefault: bool,
+}
+
 /// All that opening needs besides the specification.
 #[derive(Debug, Clone)]
 pub struct Opening<'a> {
@@ -84,6 +95,8 @@ pub struct Opening<'a> {
     pub read_only: bool,
     /// Threads for what blocks.
     pub workers: &'a Arc<Workers>,
+    /// What of the machine it may use.
+    pub means: Means,
 }
 
 /// Why a store could not be opened.
@@ -197,7 +210,13 @@ pub fn open(spec: &BackendSpec, opening: &Opening<'_>) -> Result<Arc<dyn Store>,
     let memory = |source| OpenError::Memory { size_bytes, source };
     Ok(match spec {
         BackendSpec::Null {} => NullStore::new(size_bytes),
-        BackendSpec::Ram {} => RamStore::new(size_bytes).map_err(memory)?,
+        BackendSpec::Ram {} => {
+            let store = RamStore::new(size_bytes).map_err(memory)?;
+            if opening.means.prefault {
+                store.prefault();
+            }
+            store
+        }
         BackendSpec::File { path } => file::open(&opening.directory.join(path), opening)?,
         BackendSpec::Block { path } => block::open(&opening.directory.join(path), opening)?,
         BackendSpec::Fault { inner, seed, rules } => {
@@ -291,6 +310,7 @@ mod tests {
             intent: Intent::Create,
             read_only: false,
             workers: &workers,
+            means: Means::default(),
         };
         let refused = |opening: &Opening<'_>| {
             matches!(

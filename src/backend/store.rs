@@ -33,6 +33,9 @@ pub trait Store: Send + Sync + Debug {
     /// Bytes that can be read and written.
     fn size_bytes(&self) -> u64;
 
+    /// The way that bytes take to the medium, for people: what is used, and why not something faster.
+    fn route(&self) -> String;
+
     /// Makes the store larger; the new part reads as zeros. Blocks, so it is not for a reactor.
     ///
     /// # Errors
@@ -107,4 +110,10 @@ pub struct Properties {
     pub logical_block_bytes: u32,
     /// Writes that begin and end at multiples of that many bytes need no read-modify-write.
     pub physical_block_bytes: u32,
+    /// A write of at most that many bytes, aligned as its length, takes effect as a whole or not at all,
+    /// whatever happens.
+    pub atomic_write_bytes: u32,
+    /// Requests of a multiple of that many bytes suit the medium best, such as a stripe; zero where
+    /// it does not care.
+    pub optimal_io_bytes: u32,
 }

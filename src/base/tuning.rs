@@ -68,6 +68,10 @@ pub struct Tuning {
     pub direct_sockets_max: u32,
     /// The congestion control of each connection; `None` leaves it to the kernel.
     pub congestion_control: Option<String>,
+    /// Whether the memory of RAM volumes is found before it is written.
+    pub prefault: bool,
+    /// Whether disks that have poll queues are polled for completions.
+    pub poll_disks: bool,
 }
 
 impl Default for Tuning {
@@ -84,6 +88,8 @@ impl Default for Tuning {
             socket_buffer_bytes: None,
             direct_sockets_max: 0,
             congestion_control: None,
+            prefault: false,
+            poll_disks: false,
         }
     }
 }
@@ -112,6 +118,10 @@ pub struct Overrides {
     pub direct_sockets: Option<DirectSockets>,
     /// See [`Tuning::congestion_control`].
     pub congestion_control: Option<CongestionControl>,
+    /// See [`Tuning::prefault`].
+    pub prefault: Option<bool>,
+    /// See [`Tuning::poll_disks`].
+    pub poll_disks: Option<bool>,
 }
 
 impl Overrides {
@@ -132,6 +142,8 @@ impl Overrides {
             ("socket_buffer", self.socket_buffer.is_some()),
             ("direct_sockets", self.direct_sockets.is_some()),
             ("congestion_control", self.congestion_control.is_some()),
+            ("prefault", self.prefault.is_some()),
+            ("poll_disks", self.poll_disks.is_some()),
         ];
         set.iter().find(|(_, set)| !set).map(|(name, _)| *name)
     }
@@ -152,6 +164,8 @@ impl Tuning {
             socket_buffer,
             direct_sockets,
             congestion_control,
+            prefault,
+            poll_disks,
         } = overrides;
         self.idle = idle.unwrap_or(self.idle);
         self.spin_max = spin_max_microseconds.map_or(self.spin_max, |spin| {
@@ -167,6 +181,8 @@ impl Tuning {
         if let Some(CongestionControl(name)) = congestion_control {
             self.congestion_control.clone_from(name);
         }
+        self.prefault = prefault.unwrap_or(self.prefault);
+        self.poll_disks = poll_disks.unwrap_or(self.poll_disks);
         self
     }
 }

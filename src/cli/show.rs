@@ -77,6 +77,9 @@ pub(super) fn volume(volume: &VolumeView) -> String {
     if let Some(path) = &volume.path {
         pairs.push(("path", path.display().to_string()));
     }
+    if let Some(route) = &volume.route {
+        pairs.push(("route", route.clone()));
+    }
     if volume.delay_us > 0 {
         let delay = Duration::from_micros(volume.delay_us);
         pairs.push(("delay", format!("at least {delay:?} for each request")));

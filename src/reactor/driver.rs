@@ -82,7 +82,7 @@ impl Driver {
         if let Some(ring) = ring.as_mut().filter(|_| config.register_arenas)
             && let Err(error) = ring.register_arenas(arenas)
         {
-            tracing::warn!(%error, "arenas not registered: raise RLIMIT_MEMLOCK for faster disk I/O");
+            tracing::warn!(%error, "arenas not registered: the kernel pins the pages of each disk request instead; raise RLIMIT_MEMLOCK");
         }
         let readiness = match config.readiness || ring.is_none() {
             true => Some(Readiness::new()?),
@@ -149,7 +149,7 @@ impl Driver {
             (None, Some(readiness)) => readiness.poll(wait.unwrap_or_default())?,
             (Some(ring), Some(readiness)) => {
                 ring.enter(None)?;
-                let wait = wait.filter(|_| !ring.has_completions());
+                let wait = wait.filter(|_| !ring.has_completions() && !ring.is_polling());
                 let rung = readiness.poll(wait.unwrap_or_default())?;
                 ring.enter(None)?;
                 rung

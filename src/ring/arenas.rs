@@ -43,6 +43,12 @@ impl RegisteredArenas {
         Ok(Self { arenas: registered })
     }
 
+    /// The arenas.
+    pub(super) fn arenas(&self) -> Vec<Arc<Arena>> {
+        let arenas = self.arenas.iter();
+        arenas.map(|(arena, _)| Arc::clone(arena)).collect()
+    }
+
     /// The number of the registered buffer that `buffer` lies in, if it lies in one.
     pub(super) fn region(&self, buffer: &Buffer) -> Option<u16> {
         let address = buffer.as_ptr().addr();

@@ -3,6 +3,7 @@
 use super::arenas::RegisteredArenas;
 use super::flight::{Flights, accepted};
 use super::op::{Op, Owner, Token};
+use super::polled::PolledRing;
 use super::probe::{self, Features, Unavailable};
 use super::provided::ProvidedBuffers;
 use crate::base::buffer::{Arena, Buffer};
@@ -47,7 +48,7 @@ impl Default for RingConfig {
 
 /// Names one operation in flight, to cancel it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket(SlotKey);
+pub struct Ticket(pub(super) SlotKey);
 
 /// An operation that the kernel is done with.
 #[derive(Debug)]
@@ -70,6 +71,48 @@ struct Reaped {
     flags: u32,
 }
 
+/// Completions that wait to be fetched, by owner.
+struct Completed {
+    queues: [VecDeque<Reaped>; Owner::COUNT],
+    count: usize,
+}
+
+impl Completed {
+    fn with_room(room: usize) -> Self {
+        Self {
+            queues: std::array::from_fn(|_| VecDeque::with_capacity(room)),
+            count: 0,
+        }
+    }
+
+    /// Sorts in what the kernel completed.
+    fn take_in(&mut self, entries: cqueue::CompletionQueue<'_>, flights: &Flights) {
+        for entry in entries {
+            if entry.user_data() == CANCELLATION {
+                continue;
+            }
+            let key = SlotKey::from_bits(entry.user_data());
+            let Some(token) = flights.token(key) else {
+                tracing::error!("the kernel completed an operation twice");
+                continue;
+            };
+            let reaped = Reaped {
+                key,
+                result: entry.result(),
+                flags: entry.flags(),
+            };
+            self.queues[token.owner.index()].push_back(reaped);
+            self.count += 1;
+        }
+    }
+
+    fn pop(&mut self, owner: Owner) -> Option<Reaped> {
+        let reaped = self.queues[owner.index()].pop_front()?;
+        self.count -= 1;
+        Some(reaped)
+    }
+}
+
 /// One io_uring, for the thread that made it.
 ///
 /// # Order of calls
@@ -77,10 +120,11 @@ struct Reaped {
 /// completions with [`Ring::completion`] until there are none; and again.
 pub struct Ring {
     ring: IoUring,
-    flights: Flights,
-    completed: [VecDeque<Reaped>; Owner::COUNT],
-    completed_count: usize,
-    arenas: RegisteredArenas,
+    /// Beside it, for disks that are polled.
+    pub(super) polled: Option<PolledRing>,
+    pub(super) flights: Flights,
+    completed: Completed,
+    pub(super) arenas: RegisteredArenas,
     provided: Option<ProvidedBuffers>,
     features: Features,
     entered: u64,
@@ -134,12 +178,11 @@ impl Ring {
             },
         };
         features.provided_buffers = provided.is_some();
-        let room = config.in_flight as usize;
         Ok(Self {
             ring,
             flights: Flights::new(config.in_flight),
-            completed: std::array::from_fn(|_| VecDeque::with_capacity(room)),
-            completed_count: 0,
+            polled: None,
+            completed: Completed::with_room(config.in_flight as usize),
             arenas: RegisteredArenas::default(),
             provided,
             features,
@@ -227,15 +270,18 @@ impl Ring {
     }
 
     /// Hands what was submitted to the kernel and takes in what completed. Waits for a completion at
-    /// most `wait` (`Duration::MAX`: without limit) if none is there to be fetched; `None` does not
-    /// wait, and enters the kernel only if something was submitted or completion work is flagged.
+    /// most `wait` (`Duration::MAX`: without limit) if none is there to be fetched and none is polled
+    /// for ([`Ring::is_polling`]); `None` does not wait, and enters the kernel only if something was submitted or completion work is flagged.
     ///
     /// # Errors
     /// When the ring is broken. Interruptions and want of memory are not errors: the next call goes
     /// on.
     pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        if let Some(polled) = &mut self.polled {
+            polled.poll()?;
+        }
         self.reap();
-        let wait = wait.filter(|_| self.completed_count == 0);
+        let wait = wait.filter(|_| self.completed.count == 0 && !self.is_polling());
         if wait.is_none() && !self.must_enter() {
             return Ok(());
         }
@@ -253,8 +299,7 @@ impl Ring {
 
     /// The next completion of `owner`'s operations, if any has come.
     pub fn completion(&mut self, owner: Owner) -> Option<Completion> {
-        let reaped = self.completed[owner.index()].pop_front()?;
-        self.completed_count -= 1;
+        let reaped = self.completed.pop(owner)?;
         let (mut op, token) = self.flights.land(reaped.key)?;
         let result = match u32::try_from(reaped.result) {
             Ok(value) => Ok(value),
@@ -273,7 +318,7 @@ impl Ring {
     /// Whether completions wait to be fetched.
     #[must_use]
     pub const fn has_completions(&self) -> bool {
-        self.completed_count > 0
+        self.completed.count > 0
     }
 
     /// Adds to the operation what the kernel made for it.
@@ -354,24 +399,12 @@ impl Ring {
         }
     }
 
-    /// Sorts what the kernel completed by owner.
+    /// Takes in what the kernel completed.
     fn reap(&mut self) {
-        for entry in self.ring.completion() {
-            if entry.user_data() == CANCELLATION {
-                continue;
-            }
-            let key = SlotKey::from_bits(entry.user_data());
-            let Some(token) = self.flights.token(key) else {
-                tracing::error!("the kernel completed an operation twice");
-                continue;
-            };
-            let reaped = Reaped {
-                key,
-                result: entry.result(),
-                flags: entry.flags(),
-            };
-            self.completed[token.owner.index()].push_back(reaped);
-            self.completed_count += 1;
+        self.completed
+            .take_in(self.ring.completion(), &self.flights);
+        if let Some(polled) = &mut self.polled {
+            polled.reap(|entries| self.completed.take_in(entries, &self.flights));
         }
     }
 
@@ -399,7 +432,7 @@ impl Ring {
 
 /// Errors of entering after which the next call goes on: time was up, a signal came, or memory or
 /// room for completions is short.
-fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM)

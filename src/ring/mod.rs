@@ -18,6 +18,7 @@ mod arenas;
 mod core;
 mod flight;
 mod op;
+mod polled;
 mod probe;
 mod provided;
 #[cfg(test)]

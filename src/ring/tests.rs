@@ -441,3 +441,79 @@ fn the_kernel_is_entered_only_for_a_reason_and_once() {
     ring.enter(None).unwrap();
     assert_eq!(completion(&mut ring, Owner::Net).result.unwrap(), 1);
 }
+
+/// A file of zeros that takes up no space, with direct I/O; `None` where the file system has none.
+fn direct_file() -> Option<FileHandle> {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 20).unwrap();
+    fcntl_setfl(&file, OFlags::RDWR | OFlags::DIRECT).ok()?;
+    Some(FileHandle::from(file))
+}
+
+#[test]
+fn a_polled_read_completes_or_says_that_it_cannot_be_polled() {
+    let Some(file) = direct_file() else {
+        eprintln!("skipped: the temporary directory has no direct I/O");
+        return;
+    };
+    let (mut ring, mut pool) = (ring(), pool());
+    ring.register_arenas(&[Arc::clone(pool.arena())]).unwrap();
+    let read = |pool: &mut Pool| Op::Read {
+        file: file.clone(),
+        offset: 4096,
+        buffer: filled(pool, 4096, 0xEE),
+        skip: 0,
+    };
+    let refused = ring.submit_polled(read(&mut pool), BACKEND);
+    assert!(refused.is_err(), "it is to be enabled first");
+    ring.enable_polling().unwrap();
+    ring.submit_polled(read(&mut pool), BACKEND).unwrap();
+    assert!(ring.is_polling());
+    // The rings do not hinder each other.
+    ring.submit(Op::PollIn { file: silent() }, NET).unwrap();
+    let read = loop {
+        ring.enter(Some(PATIENCE)).unwrap();
+        match ring.completion(Owner::Backend) {
+            Some(read) => break read,
+            None => assert!(ring.is_polling(), "the completion was lost"),
+        }
+    };
+    assert!(!ring.is_polling());
+    let Op::Read { buffer, .. } = read.op else {
+        panic!("a read comes back as a read")
+    };
+    match read.result {
+        Ok(bytes) => {
+            assert_eq!(bytes, 4096);
+            assert!(buffer.iter().all(|&byte| byte == 0));
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+            assert!(buffer.iter().all(|&byte| byte == 0xEE), "nothing was done");
+        }
+    }
+}
+
+#[test]
+fn dropping_a_ring_waits_for_what_it_polls_for() {
+    let Some(file) = direct_file() else {
+        eprintln!("skipped: the temporary directory has no direct I/O");
+        return;
+    };
+    let (mut ring, mut pool) = (ring(), pool());
+    ring.enable_polling().unwrap();
+    for _ in 0..4 {
+        let op = Op::Read {
+            file: file.clone(),
+            offset: 0,
+            buffer: filled(&mut pool, 4096, 1),
+            skip: 0,
+        };
+        ring.submit_polled(op, BACKEND).unwrap();
+    }
+    drop(ring);
+    pool.reclaim();
+    assert_eq!(pool.free_bytes(), BUFFER_BYTES_MAX, "every buffer is back");
+    assert!(file.into_owned().is_ok(), "and nobody has the file");
+}

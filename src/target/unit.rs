@@ -71,13 +71,23 @@ fn properties(config: &VolumeConfig, store: &StoreProperties) -> Properties {
         thin: store.thin && store.can_deallocate,
         reads_zeros: store.zeros_after_deallocate,
         volatile_cache: store.volatile_cache,
-        atomic_write_bytes: atomic_write_bytes(store),
+        atomic_write_bytes: store.atomic_write_bytes,
         crypto_erase: false,
         rotational: store.rotational,
         removable: config.removable,
         read_only: config.read_only,
         unmap_granularity_bytes: store.physical_block_bytes,
-        optimal_transfer_bytes: u32::try_from(limits::BUFFER_BYTES_MAX).unwrap_or(u32::MAX),
+        optimal_transfer_bytes: optimal_transfer_bytes(store.optimal_io_bytes),
+    }
+}
+
+/// What one backend request moves, in whole stripes of the medium where it has some: a longer command
+/// is carried out in several.
+fn optimal_transfer_bytes(stripe_bytes: u32) -> u32 {
+    let most = u32::try_from(limits::BUFFER_BYTES_MAX).unwrap_or(u32::MAX);
+    match most.checked_div(stripe_bytes) {
+        Some(stripes) if stripes > 0 => stripes * stripe_bytes,
+        _ => most,
     }
 }
 
@@ -124,12 +134,16 @@ fn padded<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
-/// Memory is written as a whole or, with the process, not at all. A disk promises as much for one
-/// physical block and no more.
-fn atomic_write_bytes(store: &StoreProperties) -> u32 {
-    if store.volatile_cache {
-        store.physical_block_bytes
-    } else {
-        limits::ATOMIC_WRITE_BYTES_MAX
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_optimal_transfer_is_made_of_whole_stripes() {
+        let stripe_kib = |kib: u32| optimal_transfer_bytes(kib << 10) >> 10;
+        assert_eq!(stripe_kib(0), 1024, "the medium does not care");
+        assert_eq!(stripe_kib(64), 1024);
+        assert_eq!(stripe_kib(192), 960);
+        assert_eq!(stripe_kib(4096), 1024, "a stripe is longer than a request");
     }
 }

@@ -1,6 +1,6 @@
 //! A volume on a block device of its own.
 
-use super::{Disk, Medium, access, calls, queue_attribute, use_direct_io};
+use super::{Disk, Medium, Way, access, calls, queue_attribute};
 use crate::backend::open::{OpenError, Opening};
 use crate::backend::store::Properties;
 use rustix::fs::{FileType, Mode, OFlags, fstat, ioctl_blkpbszget, ioctl_blksszget};
@@ -48,13 +48,13 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
     let physical_bytes = ioctl_blkpbszget(&file)
         .unwrap_or(logical_bytes)
         .max(logical_bytes);
-    let direct = use_direct_io(&file, path, opening.block_bytes);
+    let way = Way::of_device(&file, path, stat.st_rdev, opening);
     let attribute = |name| queue_attribute(stat.st_rdev, name);
     // `fallocate` on a device zeroes by this command, and gives space back with it.
     let zeroes = attribute("write_zeroes_max_bytes").is_some_and(|bytes| bytes != "0");
     let properties = Properties {
         // Through the page cache everything is volatile.
-        volatile_cache: direct.is_none()
+        volatile_cache: !way.is_direct()
             || attribute("write_cache").as_deref() != Some("write through"),
         thin: false,
         can_deallocate: zeroes,
@@ -64,12 +64,18 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         durable_writes: true,
         always_zero: false,
         rotational: attribute("rotational").as_deref() == Some("1"),
-        logical_block_bytes: direct.unwrap_or(1),
+        logical_block_bytes: way.alignment_bytes(),
         physical_block_bytes: physical_bytes,
+        // Also behind a cache that is written through.
+        atomic_write_bytes: physical_bytes,
+        optimal_io_bytes: attribute("optimal_io_size")
+            .and_then(|bytes| bytes.parse().ok())
+            .unwrap_or(0),
     };
     Ok(Arc::new(Disk {
         file: file.into(),
         medium: Medium::BlockDevice,
+        way,
         size_bytes: AtomicU64::new(expected),
         properties,
         flush_lost: AtomicBool::new(false),

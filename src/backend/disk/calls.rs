@@ -22,6 +22,30 @@ impl Disk {
         request.answer(result)
     }
 
+    /// Carries a read, write or flush out on this thread from byte `skip` on, at most `most` bytes of
+    /// it, and says how many bytes are moved by now.
+    pub(super) fn perform_part(
+        &self,
+        request: &mut Request,
+        skip: usize,
+        most: usize,
+    ) -> Result<usize, BackendError> {
+        let offset = request.offset + skip as u64;
+        match (request.op, &mut request.buffer) {
+            (Op::Flush, _) => self.flush().map(|()| skip),
+            (Op::Read, Some(buffer)) => {
+                let end = buffer.len().min(skip + most);
+                self.read(offset, &mut buffer[skip..end]).map(|()| end)
+            }
+            (Op::Write { durable }, Some(buffer)) => {
+                let end = buffer.len().min(skip + most);
+                self.write(offset, &buffer[skip..end], durable)
+                    .map(|()| end)
+            }
+            _ => Err(ErrorKind::InvalidRequest.into()),
+        }
+    }
+
     fn attempt(&self, request: &mut Request) -> Result<Done, BackendError> {
         let (offset, length) = (request.offset, request.length);
         match (request.op, &mut request.buffer) {
@@ -197,7 +221,7 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Intent, Opening, Workers, disk::file};
+    use crate::backend::{Intent, Means, Opening, Workers, disk::file};
 
     #[test]
     fn after_a_failed_flush_none_succeeds() {
@@ -209,6 +233,7 @@ mod tests {
             intent: Intent::Create,
             read_only: false,
             workers: &workers,
+            means: Means::default(),
         };
         let disk = file::open(&directory.path().join("volume.img"), &opening).unwrap();
         assert!(disk.flush().is_ok());

@@ -17,8 +17,12 @@ use std::time::Duration;
 /// How long what found no room waits before it looks again by itself.
 const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Bytes that one call moves on the reactor itself, so that others get their turn: about as long as a
+/// copy of them takes.
+const AT_ONCE_BYTES_MAX: usize = 256 << 10;
+
 /// Reads, writes and flushes go by the ring if there is one; what changes allocation, and everything
-/// where there is none, goes to the workers.
+/// where there is none, goes to the workers. To a file in memory they are carried out here.
 pub(super) struct DiskChannel {
     disk: Arc<Disk>,
     id: ChannelId,
@@ -27,6 +31,8 @@ pub(super) struct DiskChannel {
     /// Requests with the workers.
     at_workers: usize,
     inbox: Arc<Inbox>,
+    /// Longer requests to a file in memory, each partly carried out.
+    partial: VecDeque<Task>,
     /// What found no room, in order.
     waiting: VecDeque<Task>,
     /// When to look for room even if nothing completes: the workers' queue may be full of other
@@ -40,6 +46,8 @@ struct Flight {
     op: Op,
     offset: u64,
     length: u64,
+    /// The ring polls for it.
+    polled: bool,
 }
 
 /// A request and how many of its bytes have been moved.
@@ -59,6 +67,7 @@ impl DiskChannel {
             flights: Slots::bounded(u32::from(CHANNEL_REQUESTS_MAX)),
             at_workers: 0,
             inbox: Arc::new(Inbox { completions, waker }),
+            partial: VecDeque::new(),
             waiting: VecDeque::new(),
             retry_at: Instant::ZERO,
         }
@@ -104,6 +113,7 @@ impl DiskChannel {
             op,
             offset,
             length,
+            polled: self.is_polled(op, ring),
         };
         let Ok(key) = self.flights.insert(flight) else {
             return Err(task);
@@ -130,12 +140,41 @@ impl DiskChannel {
             },
         };
         let token = Token::new(Owner::Backend, token_value(self.id, key));
-        ring.submit(operation, token)
-            .map(drop)
-            .map_err(|operation| {
-                self.flights.remove(key);
-                flight.task(operation, skip)
-            })
+        let submitted = match flight.polled {
+            true => ring.submit_polled(operation, token),
+            false => ring.submit(operation, token),
+        };
+        submitted.map(drop).map_err(|operation| {
+            self.flights.remove(key);
+            flight.task(operation, skip)
+        })
+    }
+
+    /// Whether the ring is to poll for it. What must be durable ends in a flush, by an interrupt.
+    fn is_polled(&self, op: Op, ring: &mut Ring) -> bool {
+        if !self.disk.way.is_polled() || !matches!(op, Op::Read | Op::Write { durable: false }) {
+            return false;
+        }
+        let enabled = ring.enable_polling();
+        if let Err(error) = &enabled {
+            self.disk.way.polling_refused(error);
+        }
+        enabled.is_ok()
+    }
+
+    /// Carries out the next part of a request to a file in memory: the answer, or the rest. It is in
+    /// flight until it is answered, and has no effect afterwards.
+    fn step(&self, mut task: Task) -> Result<Completion, Task> {
+        let moved = self
+            .disk
+            .perform_part(&mut task.request, task.skip, AT_ONCE_BYTES_MAX);
+        match moved {
+            Ok(moved) if task.request.op != Op::Flush && (moved as u64) < task.request.length => {
+                task.skip = moved;
+                Err(task)
+            }
+            result => Ok(task.request.answer(result.map(|_| Done::Completed))),
+        }
     }
 
     /// What the end of a ring's operation means: the answer, or more to be done.
@@ -155,6 +194,11 @@ impl DiskChannel {
         let answer = |task: Task, result| Ok(task.request.answer(result));
         match result {
             Err(error) if is_passing(&error) => Err(task),
+            Err(error) if flight.polled && error.kind() == io::ErrorKind::Unsupported => {
+                // Nothing was done, so it is begun anew without polling.
+                self.disk.way.polling_refused(&error);
+                Err(task)
+            }
             Err(error) => {
                 let error: BackendError = match flight.op {
                     Op::Flush => self.disk.flush_failed(error),
@@ -196,6 +240,16 @@ impl Channel for DiskChannel {
             return Submitted::Done(request.answer(Err(error)));
         }
         let task = Task { request, skip: 0 };
+        let here = matches!(task.request.op, Op::Read | Op::Write { .. } | Op::Flush);
+        if here && self.disk.way.is_at_once() {
+            return match self.step(task) {
+                Ok(completion) => Submitted::Done(completion),
+                Err(rest) => {
+                    self.partial.push_back(rest);
+                    Submitted::Pending
+                }
+            };
+        }
         // What waits goes first.
         let started = match self.waiting.is_empty() {
             true => self.start(task, io.ring.as_deref_mut()),
@@ -239,6 +293,12 @@ impl Channel for DiskChannel {
             self.at_workers -= 1;
             out.push(completion);
         }
+        if let Some(task) = self.partial.pop_front() {
+            match self.step(task) {
+                Ok(completion) => out.push(completion),
+                Err(rest) => self.partial.push_back(rest),
+            }
+        }
         while let Some(task) = self.waiting.pop_front() {
             if let Err(task) = self.start(task, io.ring.as_deref_mut()) {
                 self.waiting.push_front(task);
@@ -249,10 +309,14 @@ impl Channel for DiskChannel {
     }
 
     fn in_flight(&self) -> usize {
-        self.flights.len() + self.at_workers + self.waiting.len()
+        self.flights.len() + self.at_workers + self.partial.len() + self.waiting.len()
     }
 
+    /// At once, if there is more to be carried out here.
     fn next_deadline(&self) -> Option<Instant> {
+        if !self.partial.is_empty() {
+            return Some(Instant::ZERO);
+        }
         (!self.waiting.is_empty()).then_some(self.retry_at)
     }
 }
@@ -265,6 +329,7 @@ impl Flight {
             op,
             offset,
             length,
+            polled: _,
         } = self;
         let buffer = match operation {
             ring::Op::Read { buffer, .. } | ring::Op::Write { buffer, .. } => Some(buffer),

@@ -1,6 +1,6 @@
 //! A volume in a sparse file.
 
-use super::{Disk, Medium, access, queue_attribute, use_direct_io};
+use super::{Disk, Medium, Way, access, queue_attribute};
 use crate::backend::open::{Intent, OpenError, Opening};
 use crate::backend::store::Properties;
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, ftruncate};
@@ -20,7 +20,7 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         Intent::Existing => existing(path, opening)?,
     };
     let stat = fstat(&file).map_err(OpenError::system(path, "look at"))?;
-    let direct = use_direct_io(&file, path, opening.block_bytes);
+    let way = Way::of_file(&file, path, stat.st_dev, opening);
     let page_bytes = u32::try_from(stat.st_blksize).unwrap_or(4096).max(4096);
     let properties = Properties {
         // What direct I/O has written may still be in the disk's cache, its metadata in the kernel's.
@@ -33,12 +33,16 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         durable_writes: true,
         always_zero: false,
         rotational: queue_attribute(stat.st_dev, "rotational").as_deref() == Some("1"),
-        logical_block_bytes: direct.unwrap_or(1),
+        logical_block_bytes: way.alignment_bytes(),
         physical_block_bytes: page_bytes,
+        atomic_write_bytes: page_bytes,
+        // A file system lays a file out as it likes.
+        optimal_io_bytes: 0,
     };
     Ok(Arc::new(Disk {
         file: file.into(),
         medium: Medium::File,
+        way,
         size_bytes: AtomicU64::new(opening.size_bytes),
         properties,
         flush_lost: AtomicBool::new(false),
@@ -155,6 +159,7 @@ mod tests {
             intent,
             read_only: false,
             workers: &workers,
+            means: crate::backend::Means::default(),
         };
         let disk = open(&path, &opening(Intent::Create)).unwrap();
         // What a child has between fork and exec.

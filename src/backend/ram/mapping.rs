@@ -6,6 +6,7 @@
 //! if one of them writes. So no two calls here that run at the same time touch the same byte, unless
 //! both read it.
 
+use super::copy::copy_in;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::io;
 use std::ptr::NonNull;
@@ -13,7 +14,11 @@ use std::ptr::NonNull;
 /// Offsets into a mapping are `u64` all over this layer.
 const _: () = assert!(size_of::<usize>() == size_of::<u64>());
 
-/// Anonymous memory: zeros until written, on huge pages where the kernel grants them.
+/// Anonymous memory: zeros until written, on transparent huge pages where the kernel grants them.
+///
+/// Not on reserved ones (hugetlb): they go back to the system only whole, so that most of UNMAP would
+/// keep them; and a page given back may be gone when it is wanted again, which ends the process by
+/// SIGBUS. A transparent huge page is mapped by one entry all the same.
 #[derive(Debug)]
 pub(super) struct Mapping {
     base: NonNull<u8>,
@@ -45,6 +50,12 @@ impl Mapping {
         self.bytes
     }
 
+    /// Where the mapping begins.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> usize {
+        self.base.as_ptr().addr()
+    }
+
     /// Where byte `offset` is, `length` bytes from which are in the mapping.
     #[allow(
         unsafe_code,
@@ -74,7 +85,7 @@ impl Mapping {
     pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
         let target = self.at(offset, bytes.len()).as_ptr();
         // SAFETY: as in `read`; and nobody else reaches the range meanwhile.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+        unsafe { copy_in(bytes, target) }
     }
 
     /// Overwrites with zeros.
@@ -83,6 +94,18 @@ impl Mapping {
         let target = self.at(offset, length).as_ptr();
         // SAFETY: as in `write`.
         unsafe { target.write_bytes(0, length) }
+    }
+
+    /// Has the system find the memory behind a range of whole pages now, not when it is first
+    /// written. The bytes stay as they are, whoever reads or writes them meanwhile.
+    ///
+    /// # Errors
+    /// `InvalidInput` before Linux 5.14; otherwise there is no memory left.
+    #[allow(unsafe_code, reason = "named leaf: touching pages of the mapping")]
+    pub(super) fn populate(&self, offset: usize, length: usize) -> io::Result<()> {
+        let start = self.at(offset, length).as_ptr().cast();
+        // SAFETY: the pages lie in the mapping; populating changes no byte of them.
+        Ok(unsafe { madvise(start, length, Advice::LinuxPopulateWrite) }?)
     }
 
     /// Gives whole pages back to the system; they read as zeros from now on. If it refuses, they are

@@ -1,6 +1,9 @@
 //! The store in memory: one thin mapping, shared by all reactors without a lock.
 
+mod copy;
+mod headroom;
 mod mapping;
+mod prefault;
 mod written;
 
 use super::request::{
@@ -9,12 +12,13 @@ use super::request::{
 };
 use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
-use crate::base::limits::VOLUME_BYTES_MAX;
+use crate::base::limits::{ATOMIC_WRITE_BYTES_MAX, VOLUME_BYTES_MAX};
 use crate::ring;
 use mapping::Mapping;
+use prefault::Progress;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use written::{GRAIN_BYTES, Written};
 
 /// A store grows within the address space reserved for it: that many times its first size.
@@ -25,6 +29,9 @@ const STEP_BYTES: u64 = 64 << 20;
 /// Memory that reads as zeros until it is written. It is empty again after every start.
 #[derive(Debug)]
 pub struct RamStore {
+    /// This store, for the thread that finds its memory.
+    this: Weak<Self>,
+    progress: Progress,
     mapping: Mapping,
     written: Written,
     size_bytes: AtomicU64,
@@ -44,11 +51,26 @@ impl RamStore {
         let mapping =
             Mapping::new(position(roomy)).or_else(|_| Mapping::new(position(size_bytes)))?;
         let written = Written::new(mapping.len());
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            progress: Progress::default(),
             mapping,
             written,
             size_bytes: AtomicU64::new(size_bytes),
         }))
+    }
+
+    /// Finds the memory behind all of the store now, and behind what it will grow by: as much as
+    /// leaves enough to others. Blocks for a little while; what takes longer goes on behind.
+    pub fn prefault(&self) {
+        self.prefault_range(0, self.size_bytes());
+    }
+
+    fn prefault_range(&self, start: u64, end: u64) {
+        let start = position(start) / GRAIN_BYTES * GRAIN_BYTES;
+        if let Some(this) = self.this.upgrade() {
+            prefault::start(&this, start..position(end));
+        }
     }
 
     /// Copies bytes out. The range must be in the store.
@@ -125,6 +147,13 @@ const fn position(offset: u64) -> usize {
     offset as usize
 }
 
+/// Whether the system grants transparent huge pages: the choice in brackets.
+fn huge_pages() -> Option<String> {
+    let told = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    let (_, chosen) = told.split_once('[')?;
+    chosen.split_once(']').map(|(chosen, _)| chosen.to_owned())
+}
+
 impl Store for RamStore {
     /// A power cut takes all, flushed or not, so there is nothing that a flush could save: the cache
     /// is not volatile in the sense of the Caching mode page, the whole medium is.
@@ -141,6 +170,9 @@ impl Store for RamStore {
             rotational: false,
             logical_block_bytes: 1,
             physical_block_bytes: 4096,
+            // With the process, all of it is gone.
+            atomic_write_bytes: ATOMIC_WRITE_BYTES_MAX,
+            optimal_io_bytes: 0,
         }
     }
 
@@ -155,8 +187,19 @@ impl Store for RamStore {
         if size_bytes > self.mapping.len() as u64 {
             return Err(ErrorKind::SpaceExhausted.into());
         }
-        self.size_bytes.store(size_bytes, Ordering::Release);
+        let before = self.size_bytes.swap(size_bytes, Ordering::AcqRel);
+        if self.progress.is_wanted() {
+            self.prefault_range(before, size_bytes);
+        }
         Ok(())
+    }
+
+    fn route(&self) -> String {
+        let pages = match huge_pages().as_deref() {
+            Some("never") => "small pages (transparent huge pages are switched off)",
+            _ => "transparent huge pages",
+        };
+        format!("memory on {pages}, {}", self.progress)
     }
 
     fn channel(self: Arc<Self>, _id: ChannelId, _waker: Waker) -> Box<dyn Channel> {

@@ -49,6 +49,7 @@ impl Bench {
             intent,
             read_only,
             workers,
+            means: Means::default(),
         };
         open(&self.spec, &opening)
     }
@@ -257,6 +258,7 @@ fn a_thin_file_that_outgrows_its_disk_says_so_and_recovers() {
             intent: Intent::Create,
             read_only: false,
             workers: &workers,
+            means: Means::default(),
         };
         let mut driver = Driver::new(open(&spec, &opening).unwrap(), ring);
         let step = 64 << 10;
@@ -321,7 +323,12 @@ fn a_block_device_keeps_what_is_written_and_serves_one_volume() {
     let second = bench.open(Intent::Existing, SIZE).unwrap_err();
     assert!(matches!(second, OpenError::InUse { .. }), "{second}");
     assert!(store.grow(2 * SIZE).is_err(), "the device has not grown");
-    let can_deallocate = store.properties().can_deallocate;
+    let properties = store.properties();
+    assert_eq!(
+        properties.atomic_write_bytes, properties.physical_block_bytes,
+        "a device promises no more, whatever its cache"
+    );
+    let can_deallocate = properties.can_deallocate;
     let mut driver = Driver::new(store, small_ring());
     driver.write_as(512, &[5; 4096], true).unwrap();
     driver.run(Op::Flush, 0, 0).unwrap();

@@ -3,4 +3,5 @@
 mod disks;
 mod driver;
 mod model;
+mod ways;
 mod wrappers;

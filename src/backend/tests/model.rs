@@ -2,6 +2,7 @@
 //! requests that reproduces a failure.
 
 use super::driver::{Driver, small_ring};
+use super::ways::polled_file;
 use crate::backend::delay::{DelayStore, Held, Hold, Until};
 use crate::backend::lossy::LossyStore;
 use crate::backend::*;
@@ -140,6 +141,7 @@ fn file_store(directory: &Path, block_bytes: u32, workers: &Arc<Workers>) -> Arc
         intent: Intent::Create,
         read_only: false,
         workers,
+        means: Means::default(),
     };
     open(&BackendSpec::File { path }, &opening).unwrap()
 }
@@ -242,16 +244,7 @@ fn a_file_is_a_vector_of_bytes_by_workers() {
 
 #[test]
 fn a_file_in_the_page_cache_is_a_vector_of_bytes() {
-    let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() {
-        memory.to_path_buf()
-    } else {
-        std::env::temp_dir()
-    };
-    let (directory, workers) = (
-        tempfile::tempdir_in(place).unwrap(),
-        Workers::start(1).unwrap(),
-    );
+    let (directory, workers) = (tempfile::tempdir().unwrap(), Workers::start(1).unwrap());
     // A block smaller than any medium's rules direct I/O out.
     for ring in [true, false] {
         against_model(64, 12, || {
@@ -259,4 +252,32 @@ fn a_file_in_the_page_cache_is_a_vector_of_bytes() {
             Driver::new(file_store(directory.path(), 64, &workers), ring)
         });
     }
+}
+
+#[test]
+fn a_file_in_memory_is_a_vector_of_bytes() {
+    let memory = Path::new("/dev/shm");
+    if !memory.is_dir() {
+        eprintln!("skipped: there is no memory file system here");
+        return;
+    }
+    let (directory, workers) = (
+        tempfile::tempdir_in(memory).unwrap(),
+        Workers::start(1).unwrap(),
+    );
+    for ring in [true, false] {
+        against_model(512, 12, || {
+            let ring = if ring { small_ring() } else { None };
+            Driver::new(file_store(directory.path(), 512, &workers), ring)
+        });
+    }
+}
+
+#[test]
+fn a_file_that_turns_out_not_to_be_polled_is_a_vector_of_bytes() {
+    let (directory, workers) = (tempfile::tempdir().unwrap(), Workers::start(1).unwrap());
+    against_model(4096, 12, || {
+        let store = polled_file(directory.path(), SIZE as u64, &workers);
+        Driver::new(store, small_ring())
+    });
 }

@@ -233,6 +233,9 @@ pub struct VolumeView {
     pub backend: String,
     /// The backend's file or device, if it has one.
     pub path: Option<PathBuf>,
+    /// The way of its bytes to the medium: what is used, and why not something faster. Only where its
+    /// backend is open.
+    pub route: Option<String>,
     /// For how long the backend holds each request at least, in microseconds.
     pub delay_us: u64,
     /// For tests: what stands before the backend, the innermost first.

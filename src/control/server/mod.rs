@@ -19,8 +19,9 @@ use super::error::ControlError;
 use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError};
 use super::rpc;
 use super::service::{Service, ServiceSettings, StopReason};
-use crate::backend::Workers;
-use crate::base::tuning::Tuning;
+use crate::backend::{Means, Workers};
+use crate::base::tuning::{Engine, Tuning};
+use crate::ring::Ring;
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,7 @@ impl Running {
         // Kept before any initiator can learn them, and only for portals that can be had.
         let tags = catalogue.portal_tags(&portals::wanted(&config.portals))?;
         let portals = portals::sockets(&config.portals, listeners, tags);
+        let means = means(&tuning);
         let plane = launch.launch(LaunchPlan {
             cores: config
                 .cores
@@ -116,6 +118,7 @@ impl Running {
         let settings = ServiceSettings {
             registrations_max: config.limits.registrations_per_volume,
             reactors: config.reactor_count(),
+            means,
         };
         let workers = Workers::start(config.reactor_count())?;
         let service = Arc::new(Service::new(
@@ -186,6 +189,15 @@ impl Running {
         drop(rpc);
         plane.stop();
         tracing::info!("stopped");
+    }
+}
+
+/// What of the machine these knobs let volumes use.
+fn means(tuning: &Tuning) -> Means {
+    Means {
+        ring: tuning.engine != Engine::Mio && Ring::probe().is_ok(),
+        polling: tuning.poll_disks,
+        prefault: tuning.prefault,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Service, ServiceSettings, StopReason};
-use crate::backend::Workers;
+use crate::backend::{Means, Workers};
 use crate::base::clock::Instant;
 use crate::base::limits::HISTORY_WAIT_MAX;
 use crate::control::catalogue::{Catalogue, DataDirectory};
@@ -393,6 +393,7 @@ pub(crate) fn service(
     let settings = ServiceSettings {
         registrations_max: 1024,
         reactors: 1,
+        means: Means::default(),
     };
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let service = Service::new(

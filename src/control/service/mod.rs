@@ -30,7 +30,7 @@ use super::api::{ServerStatus, SessionList, SessionView};
 use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_file};
 use super::error::{ControlError, ErrorKind};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
-use crate::backend::{Intent, Store, Workers};
+use crate::backend::{Intent, Means, Store, Workers};
 use crate::base::clock::Instant;
 use crate::volume::{VolumeId, VolumeName};
 
@@ -43,6 +43,8 @@ pub struct ServiceSettings {
     pub registrations_max: u32,
     /// How many reactors run.
     pub reactors: usize,
+    /// What of the machine the volumes' stores may use.
+    pub means: Means,
 }
 
 /// Why the server is to stop.
@@ -85,7 +87,7 @@ impl Service {
         workers: Arc<Workers>,
         stop: Sender<StopReason>,
     ) -> Self {
-        let stores = Stores::new(catalogue.directory(), workers);
+        let stores = Stores::new(catalogue.directory(), workers, settings.means);
         Self {
             catalogue,
             plane,

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use super::refusal::{volume_error, with_sources};
-use crate::backend::{self, Intent, Opening, Store, Workers};
+use crate::backend::{self, Intent, Means, Opening, Store, Workers};
 use crate::control::catalogue::Volume;
 use crate::control::error::{ControlError, ErrorKind};
 use crate::volume::VolumeId;
@@ -17,15 +17,17 @@ use crate::volume::VolumeId;
 pub(super) struct Stores {
     directory: PathBuf,
     workers: Arc<Workers>,
+    means: Means,
     open: Mutex<BTreeMap<VolumeId, Weak<dyn Store>>>,
 }
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 impl Stores {
-    pub(super) fn new(directory: &Path, workers: Arc<Workers>) -> Self {
+    pub(super) fn new(directory: &Path, workers: Arc<Workers>, means: Means) -> Self {
         Self {
             directory: directory.to_owned(),
             workers,
+            means,
             open: Mutex::new(BTreeMap::new()),
         }
     }
@@ -36,6 +38,7 @@ impl Stores {
         volume: &Volume,
         intent: Intent,
     ) -> Result<Arc<dyn Store>, ControlError> {
+        let _volume = tracing::info_span!("store", volume = %volume.name).entered();
         let opening = Opening {
             directory: &self.directory,
             size_bytes: volume.size_bytes,
@@ -43,6 +46,7 @@ impl Stores {
             intent,
             read_only: volume.settings.read_only,
             workers: &self.workers,
+            means: self.means,
         };
         let store = backend::open(&volume.backend, &opening)
             .map_err(|error| failed(volume, &with_sources(&error)))?;
@@ -58,8 +62,15 @@ impl Stores {
         store.ok_or_else(|| failed(volume, "it is not served"))
     }
 
+    /// The way of a volume's bytes to its medium; `None` where its store is not open.
+    pub(super) fn route(&self, volume: VolumeId) -> Option<String> {
+        let store = self.lock().get(&volume).and_then(Weak::upgrade);
+        store.map(|store| store.route())
+    }
+
     /// Grows a volume's open store.
     pub(super) fn grow(&self, volume: &Volume, size_bytes: u64) -> Result<(), ControlError> {
+        let _volume = tracing::info_span!("store", volume = %volume.name).entered();
         let store = self.of(volume)?;
         if store.size_bytes() >= size_bytes {
             return Ok(()); // A former call came as far as that.

@@ -17,6 +17,8 @@ use crate::volume::{GroupName, Initiators, ReservationScope};
 pub(super) struct Volume<'a> {
     pub(super) record: &'a catalogue::Volume,
     pub(super) data: &'a Path,
+    /// `None` where its store is not open.
+    pub(super) route: Option<String>,
     pub(super) problem: Option<String>,
     pub(super) sessions: &'a [SessionInfo],
     pub(super) sessions_max: u32,
@@ -29,6 +31,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
     let Volume {
         record,
         data,
+        route,
         problem,
         sessions,
         sessions_max,
@@ -58,6 +61,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         removable: record.settings.removable,
         backend: backend.to_owned(),
         path,
+        route,
         delay_us: delay_us(&record.backend),
         test_wrappers: record.backend.wrappers(),
         state,

@@ -169,6 +169,7 @@ impl Service {
         views::volume(views::Volume {
             record: volume,
             data: self.catalogue.directory(),
+            route: self.stores.route(volume.id),
             problem: self.problems().get(&volume.id).cloned(),
             sessions: &sessions,
             sessions_max: self.sessions_max(volume),

@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 
-use super::{Demand, Finding, Host, Point, Weight};
+use super::{Demand, Finding, Host, Point, Weight, storage};
 
 /// Beside the arenas a ring locks its queues: a few pages each, and room for more than one ring.
 const RING_BYTES: u64 = 1 << 20;
@@ -53,8 +53,11 @@ pub(super) fn reserved_huge_pages(host: &Host, _: &Demand<'_>) -> Finding {
 pub(super) fn locked(host: &Host, demand: &Demand<'_>) -> Finding {
     let reactors = demand.cores().len() as u64;
     let arena = demand.tuning().arena_bytes as u64;
-    // Every ring registers the arenas of all reactors.
-    let wanted = reactors.saturating_mul(reactors.saturating_mul(arena).saturating_add(RING_BYTES));
+    // Every ring registers the arenas of all reactors, and disks that are polled have one of their own.
+    let disks = host.names("/sys/block");
+    let polled = demand.polls_disks() && disks.iter().any(|disk| storage::polls(host, disk));
+    let rings = reactors.saturating_mul(if polled { 2 } else { 1 });
+    let wanted = rings.saturating_mul(reactors.saturating_mul(arena).saturating_add(RING_BYTES));
     let point = Point::new(
         "locked memory",
         Weight::Medium,
@@ -92,6 +95,35 @@ fn may_lock(status: &str) -> bool {
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
     set.is_some_and(|set| set >> CAPABILITY_IPC_LOCK & 1 == 1)
+}
+
+/// RAM volumes that are found beforehand take no more than this leaves.
+pub(super) fn prefault(host: &Host, demand: &Demand<'_>) -> Finding {
+    let wanted = demand.tuning().prefault;
+    let point = Point::new(
+        "memory for RAM volumes",
+        Weight::Low,
+        match wanted {
+            true => "as much as they hold, and an eighth of all memory for others",
+            false => "any: it is found as it is first written",
+        },
+        "a write to memory that was never touched waits while the kernel zeroes a huge page",
+    );
+    let report = host.text("/proc/meminfo").unwrap_or_default();
+    let kibibytes = |name: &str| -> Option<u64> {
+        let line = report.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    let (Some(total), Some(available)) = (kibibytes("MemTotal:"), kibibytes("MemAvailable:"))
+    else {
+        return point.unknown();
+    };
+    let left = available.saturating_sub(total / 8) << 10;
+    point.judged(
+        !wanted || left > 0,
+        format!("{} can be prefaulted", ByteSize::b(left)),
+        "free memory: more of a RAM volume than that is found as it is first written",
+    )
 }
 
 pub(super) fn swap(host: &Host, _: &Demand<'_>) -> Finding {

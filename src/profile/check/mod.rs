@@ -76,7 +76,7 @@ const NOT_KNOWN: &str = "not known here";
 type Examiner = fn(&Host, &Demand<'_>) -> Finding;
 
 /// Every examiner, in the order of the table.
-const EXAMINERS: [Examiner; 25] = [
+const EXAMINERS: [Examiner; 26] = [
     cores::pinning,
     cores::isolation,
     cores::tickless,
@@ -97,6 +97,7 @@ const EXAMINERS: [Examiner; 25] = [
     memory::transparent_huge_pages,
     memory::reserved_huge_pages,
     memory::locked,
+    memory::prefault,
     memory::swap,
     storage::io_uring,
     storage::io_uring_setting,
@@ -151,6 +152,10 @@ impl<'a> Demand<'a> {
 
     fn uses_io_uring(&self) -> bool {
         self.tuning().engine != Engine::Mio
+    }
+
+    fn polls_disks(&self) -> bool {
+        self.uses_io_uring() && self.tuning().poll_disks
     }
 
     /// `yes` for a profile that spins, else `no`.

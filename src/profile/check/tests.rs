@@ -70,7 +70,8 @@ const PREPARED: [(&str, &str); 34] = [
     ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304"),
     (
         "proc/meminfo",
-        "HugePages_Total:       4\nHugePages_Free:        0",
+        "MemTotal:       8000000 kB\nMemAvailable:   7000000 kB\n\
+         HugePages_Total:       4\nHugePages_Free:        0",
     ),
 ];
 
@@ -425,6 +426,32 @@ fn poll_queues_are_wanted_where_there_are_nvme_disks() {
     let two = ("sys/module/nvme/parameters/poll_queues", "2");
     let found = Fake::new(&[disk, two]).finding("latency", &[2, 3], "NVMe poll queues");
     assert_eq!(found.verdict, Verdict::Good, "{found:?}");
+    let found = Fake::new(&[disk, one]).finding("efficiency", &[2, 3], "NVMe poll queues");
+    assert_eq!(found.verdict, Verdict::Good, "it does not poll");
+    let found = Fake::new(&[("sys/block/vda/queue/io_poll", "1")]);
+    let found = found.finding("latency", &[2], "NVMe poll queues");
+    assert_eq!(found.state, "no NVMe disk; vda polled");
+}
+
+#[test]
+fn a_polled_disk_locks_the_arenas_once_more() {
+    let disk = ("sys/block/nvme0n1/queue/io_poll", "1");
+    let wanted = |fake: Fake| fake.finding("latency", &[2], "locked memory").wanted;
+    assert_eq!(wanted(Fake::new(&[])), "129.0 MiB, with reactors: 1");
+    assert_eq!(wanted(Fake::new(&[disk])), "258.0 MiB, with reactors: 1");
+}
+
+#[test]
+fn prefaulting_wants_memory_beyond_the_share_of_others() {
+    let scarce = ("proc/meminfo", "MemTotal: 8000 kB\nMemAvailable: 900 kB");
+    let verdict = |profile| {
+        let found = Fake::new(&[scarce]).finding(profile, &[2], "memory for RAM volumes");
+        found.verdict
+    };
+    assert_eq!(verdict("latency"), Verdict::Change);
+    assert_eq!(verdict("efficiency"), Verdict::Good);
+    let found = Fake::new(&[]).finding("latency", &[2], "memory for RAM volumes");
+    assert_eq!(found.state, "5.7 GiB can be prefaulted");
 }
 
 #[test]

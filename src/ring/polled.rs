@@ -1,0 +1,141 @@
+//! A second ring for disks whose completions are asked for (`IORING_SETUP_IOPOLL`).
+//!
+//! Such a ring takes nothing but reads and writes with direct I/O, on files whose device has poll
+//! queues, and yields their completions only when it is entered. So it stands beside the ring that
+//! sockets, timeouts and flushes need, is entered with it in every tick while anything is in flight,
+//! and is made when the first disk asks for it. Nothing in it can be cancelled: devices answer.
+
+use super::arenas::RegisteredArenas;
+use super::core::{Ring, Ticket};
+use super::op::{Op, Token};
+use io_uring::{IoUring, cqueue, squeue};
+use std::io;
+
+/// Operations between two entries; more enter by themselves.
+const SUBMISSIONS: u32 = 256;
+
+/// The ring, and how much it is waited for.
+pub(super) struct PolledRing {
+    ring: IoUring,
+    arenas: RegisteredArenas,
+    in_flight: usize,
+}
+
+impl PolledRing {
+    fn new(others: &RegisteredArenas) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_iopoll()
+            .setup_submit_all()
+            .build(SUBMISSIONS)?;
+        let arenas = match others.arenas() {
+            arenas if arenas.is_empty() => RegisteredArenas::default(),
+            arenas => RegisteredArenas::register(&ring, &arenas).unwrap_or_else(|error| {
+                tracing::warn!(
+                    %error,
+                    "arenas not registered for polled disks: the kernel pins the pages of each \
+                     request instead; raise RLIMIT_MEMLOCK"
+                );
+                RegisteredArenas::default()
+            }),
+        };
+        Ok(Self {
+            ring,
+            arenas,
+            in_flight: 0,
+        })
+    }
+
+    #[allow(
+        unsafe_code,
+        reason = "named leaf: the entry refers to what its slot owns"
+    )]
+    fn push(&mut self, entry: &squeue::Entry) -> bool {
+        for attempt in 0..2 {
+            // SAFETY: what the entry refers to belongs to the operation in its slot, which stays
+            // there until its completion is fetched.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                self.in_flight += 1;
+                return true;
+            }
+            if attempt == 0
+                && let Err(error) = self.poll()
+            {
+                tracing::debug!(%error, "no room was made in the submission queue");
+            }
+        }
+        false
+    }
+
+    /// Hands over what was submitted and asks the devices once, if anything is in flight.
+    pub(super) fn poll(&mut self) -> io::Result<()> {
+        if self.in_flight == 0 {
+            return Ok(());
+        }
+        match self.ring.submit() {
+            Err(error) if !super::core::is_passing(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes the completions on.
+    pub(super) fn reap(&mut self, take_in: impl FnOnce(cqueue::CompletionQueue<'_>)) {
+        if self.in_flight == 0 {
+            return;
+        }
+        let entries = self.ring.completion();
+        self.in_flight -= entries.len();
+        take_in(entries);
+    }
+}
+
+impl Ring {
+    /// Makes ready for [`Ring::submit_polled`]; at once if it is.
+    ///
+    /// # Errors
+    /// When the kernel grants no such ring.
+    pub fn enable_polling(&mut self) -> io::Result<()> {
+        if self.polled.is_none() {
+            self.polled = Some(PolledRing::new(&self.arenas)?);
+        }
+        Ok(())
+    }
+
+    /// As [`Ring::submit`], for a read or write whose completion is polled for: until it is there,
+    /// [`Ring::enter`] does not wait. The file must do direct I/O. Where its device has no poll queues
+    /// the operation completes with `EOPNOTSUPP`, and nothing has been done.
+    ///
+    /// # Errors
+    /// The operation itself, when as many as configured are in flight, or without
+    /// [`Ring::enable_polling`].
+    ///
+    /// # Panics
+    /// If it is no read or write, or `skip` is beyond its buffer.
+    pub fn submit_polled(&mut self, op: Op, token: Token) -> Result<Ticket, Op> {
+        assert!(
+            matches!(op, Op::Read { .. } | Op::Write { .. }),
+            "only reads and writes can be polled for"
+        );
+        let Some(polled) = &mut self.polled else {
+            return Err(op);
+        };
+        if self.flights.is_full() {
+            return Err(op);
+        }
+        let (key, entry) = self.flights.take_off(op, token, &polled.arenas)?;
+        if polled.push(&entry) {
+            return Ok(Ticket(key));
+        }
+        match self.flights.land(key) {
+            Some((op, _)) => Err(op),
+            None => unreachable!("the operation was just taken in"),
+        }
+    }
+
+    /// Whether a completion is polled for: who would wait for something else as well must come back.
+    #[must_use]
+    pub fn is_polling(&self) -> bool {
+        self.polled
+            .as_ref()
+            .is_some_and(|polled| polled.in_flight > 0)
+    }
+}
