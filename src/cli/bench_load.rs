@@ -101,6 +101,17 @@ pub(super) struct LoadArguments {
     /// File with the CHAP secret
     #[arg(long, value_name = "FILE", requires = "user")]
     secret_file: Option<PathBuf>,
+    /// CHAP user that the target has to prove to be, by mutual CHAP
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "mutual_secret_file",
+        requires = "user"
+    )]
+    mutual_user: Option<String>,
+    /// File with the CHAP secret of the target
+    #[arg(long, value_name = "FILE", requires = "mutual_user")]
+    mutual_secret_file: Option<PathBuf>,
     /// SO_SNDBUF and SO_RCVBUF of each connection [default: the kernel's]
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<Size>,
@@ -129,7 +140,11 @@ impl LoadArguments {
             depth: self.depth,
             workload: self.workload()?,
             login: LoginOptions {
-                chap: self.credentials()?,
+                chap: credentials(self.user.as_ref(), self.secret_file.as_ref())?,
+                mutual_chap: credentials(
+                    self.mutual_user.as_ref(),
+                    self.mutual_secret_file.as_ref(),
+                )?,
                 header_digest: self.header_digest,
                 data_digest: self.data_digest,
                 immediate_data: !self.no_immediate_data,
@@ -183,24 +198,28 @@ impl LoadArguments {
             seed: self.seed,
         })
     }
+}
 
-    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
-        let (Some(user), Some(path)) = (&self.user, &self.secret_file) else {
-            return Ok(None);
-        };
-        let mut secret = std::fs::read(path)
-            .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-        while matches!(secret.last(), Some(b'\n' | b'\r')) {
-            secret.pop();
-        }
-        if secret.is_empty() {
-            return Err(Failure::new(format!("{} holds no secret", path.display())));
-        }
-        Ok(Some(Credentials {
-            user: user.clone(),
-            secret,
-        }))
+/// A CHAP user with the secret in that file, whose last line may end.
+fn credentials(
+    user: Option<&String>,
+    path: Option<&PathBuf>,
+) -> Result<Option<Credentials>, Failure> {
+    let (Some(user), Some(path)) = (user, path) else {
+        return Ok(None);
+    };
+    let mut secret = std::fs::read(path)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    while matches!(secret.last(), Some(b'\n' | b'\r')) {
+        secret.pop();
     }
+    if secret.is_empty() {
+        return Err(Failure::new(format!("{} holds no secret", path.display())));
+    }
+    Ok(Some(Credentials {
+        user: user.clone(),
+        secret,
+    }))
 }
 
 pub(super) fn usage(message: &str) -> Failure {
