@@ -10,7 +10,7 @@ use clap::Args;
 use super::bench::{stop_on_signals, write_file};
 use super::bench_candidate::{CandidateArgument, What};
 use super::bench_load::{LoadArguments, duration, usage};
-use super::bench_show::{human_count, human_time};
+use super::bench_show::{Rounds, human_count, human_time};
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
 use super::values::{Delay, Size};
@@ -102,17 +102,22 @@ pub(super) fn run(arguments: &CompareArguments, out: &mut dyn Write) -> Result<(
     let started_at = std::time::SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
-    let main = arguments.compare(&candidates, arguments.pairs, &stop)?;
-    let by_depth = arguments
-        .depths
-        .iter()
-        .map(|depth| {
-            let candidates = CompareArguments::at_depth(&mut candidates, *depth)?;
-            let pairs = arguments.pairs.div_ceil(DEPTH_SHARE);
-            let comparison = arguments.compare(candidates, pairs, &stop)?;
-            Ok((*depth, comparison))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
+    let share = arguments.pairs.div_ceil(DEPTH_SHARE);
+    let progress = Rounds::start(arguments.pairs + share * arguments.depths.len());
+    let main = arguments.compare(&candidates, arguments.pairs, &stop, |round| {
+        progress.show(round, "");
+    })?;
+    let mut by_depth = Vec::with_capacity(arguments.depths.len());
+    for depth in &arguments.depths {
+        let before = arguments.pairs + share * by_depth.len();
+        let what = format!(", depth {depth}");
+        let candidates = CompareArguments::at_depth(&mut candidates, *depth)?;
+        let comparison = arguments.compare(candidates, share, &stop, |round| {
+            progress.show(before + round, &what);
+        })?;
+        by_depth.push((*depth, comparison));
+    }
+    drop(progress);
     let study = Study {
         started_at,
         machine: Machine::here(),
@@ -146,12 +151,15 @@ impl CompareArguments {
         candidates: &[Candidate],
         pairs: usize,
         stop: &AtomicBool,
+        mut observe: impl FnMut(usize),
     ) -> Result<Comparison, Failure> {
+        observe(0);
         let schedule = Schedule {
             burst: duration(self.burst),
             pairs,
         };
-        compare::run(candidates, schedule, stop, |_| {}).map_err(|error| match error {
+        let compared = compare::run(candidates, schedule, stop, |round| observe(round + 1));
+        compared.map_err(|error| match error {
             CompareError::Candidates(_) | CompareError::Schedule => usage(&error.to_string()),
             error => Failure::new(explain(&error)),
         })
