@@ -137,6 +137,78 @@ fn servers_that_spin_share_a_machine() {
     assert_eq!(table.lines().count(), 1 + 4 * 3, "{table}");
 }
 
+/// The floor of a file volume, and the volume: both read what was written before.
+#[test]
+fn a_file_volume_is_compared_with_echo_and_disk() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(
+        temporary.path(),
+        &[
+            "floor:disk",
+            "profile:latency",
+            "--backend",
+            "file",
+            "--volume-size",
+            "8MiB",
+            "--json",
+        ],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("O_DIRECT") || errors.contains("Invalid argument") {
+        eprintln!("skipped: {errors}: the temporary files are where nothing passes the page cache");
+        return;
+    }
+    assert!(output.status.success(), "{errors}");
+    let study: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for line in study["lines"].as_array().expect("lines") {
+        let p50 = line["measures"]["p50_ns"]["median"].as_f64();
+        assert!(p50.expect("a latency") > 0.0, "{line}");
+        let latency = &line["latency_ns"];
+        assert!(latency["p50"].as_u64() <= latency["max"].as_u64(), "{line}");
+    }
+    let settings = &study["candidates"][0]["settings"];
+    let file = settings["file"].as_str().expect("a file");
+    assert!(Path::new(file).starts_with(temporary.path()), "{file}");
+    let left = std::fs::read_dir(temporary.path()).expect("the directory");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn the_slowest_of_several_sessions_is_told() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(
+        temporary.path(),
+        &["floor", "many=floor,sessions=8", "--json"],
+    );
+    assert!(output.status.success(), "{output:?}");
+    let study: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let share = |line: usize| &study["lines"][line]["measures"]["slowest_session_share"]["median"];
+    assert!(share(0).is_null());
+    let many = share(2).as_f64().expect("a share");
+    assert!((0.0..=1.0).contains(&many), "{many}");
+}
+
+#[test]
+fn a_server_is_weighed() {
+    let output = Process::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["bench", "memory", "--sessions", "40", "--volumes", "10"])
+        .args(["--profile", "efficiency", "--cores", "any", "--json"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{output:?}");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for (what, count) in [("session", 40), ("volume", 10)] {
+        let weighed = &document[what];
+        assert_eq!(weighed["count"], count);
+        let bytes = |key: &str| weighed[key].as_u64().expect("bytes");
+        // A process of nothing is a process that was not found.
+        assert!(bytes("before_bytes") > 1 << 20, "{weighed}");
+        let each = bytes("after_bytes").saturating_sub(bytes("before_bytes")) / count;
+        assert_eq!(bytes("bytes_each"), each, "{weighed}");
+    }
+}
+
 #[test]
 fn refusals_are_explained() {
     let usage = Some(2);
@@ -154,6 +226,11 @@ fn refusals_are_explained() {
             "one direction",
         ),
         (&["floor", "a=floor", "--rate", "9"], usage, "no --rate"),
+        (
+            &["floor:disk", "a=floor", "--depth", "2"],
+            usage,
+            "one outstanding",
+        ),
         (&["floor", "profile:warp"], Some(1), "no such profile"),
         (
             &["floor", "gone=iscsi://127.0.0.1:1/iqn.2024-01.example:a"],

@@ -12,6 +12,9 @@ use super::{EXIT_USAGE, Failure};
 use crate::load::{Address, Cores, Credentials, LoginOptions, Pattern, Plan, Threads, Workload};
 use crate::volume::IscsiName;
 
+/// The name that `bench` logs in under unless told otherwise.
+pub(super) const INITIATOR: &str = "iqn.2024-01.internal.holdfast:bench";
+
 /// The mix and order of transfers, as fio names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
@@ -89,11 +92,7 @@ pub(super) struct LoadArguments {
     #[arg(long)]
     initial_r2t: bool,
     /// Initiator name; sessions differ in their ISID
-    #[arg(
-        long,
-        value_name = "IQN",
-        default_value = "iqn.2024-01.internal.holdfast:bench"
-    )]
+    #[arg(long, value_name = "IQN", default_value = INITIATOR)]
     initiator: IscsiName,
     /// CHAP user
     #[arg(long, requires = "secret_file")]

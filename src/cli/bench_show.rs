@@ -232,6 +232,10 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         let kind = crate::load::FailureKind::Mismatch(wrong.mismatch);
         facts.push(("wrong block", format!("LBA {}: {kind}", wrong.lba)));
     }
+    if let Some(share) = report.measured.slowest_share() {
+        let text = format!("the slowest gets {share:.2} of the mean of its volume's");
+        facts.push(("sessions", text));
+    }
     let sends = format!(
         "{:.2} s of CPU, {} sends, {} receives, {} empty ones",
         work.cpu.as_secs_f64(),

@@ -12,6 +12,8 @@ mod bench_candidate;
 mod bench_compare;
 mod bench_floor;
 mod bench_load;
+mod bench_memory;
+mod bench_ratios;
 mod bench_show;
 mod bench_values;
 mod client;

@@ -135,6 +135,7 @@ const fn title(measure: Measure) -> &'static str {
         Measure::P50 => "p50",
         Measure::ClientCpu => "client CPU per I/O",
         Measure::ServerCpu => "server CPU per I/O",
+        Measure::SlowestSession => "slowest session of the mean",
     }
 }
 
@@ -142,6 +143,7 @@ fn amount(measure: Measure, value: f64) -> String {
     match measure {
         Measure::Iops => human::count(value),
         Measure::P50 | Measure::ClientCpu | Measure::ServerCpu => human::time(whole(value)),
+        Measure::SlowestSession => format!("{value:.2}"),
     }
 }
 

@@ -24,6 +24,7 @@ fn line(name: &str, role: Role, scale: u64) -> Line {
                 p50_ns: nanos(500 * scale),
                 client_cpu_ns: 100.0,
                 server_cpu_ns: Some(200.0),
+                slowest_share: None,
             };
             3
         ],
