@@ -15,6 +15,7 @@ use super::bench_load::{LoadArguments, duration, usage};
 use super::bench_ratios::table;
 use super::bench_show::Rounds;
 use super::bench_values::CoreChoice;
+use super::time::utc;
 use super::values::{Delay, Size};
 use super::{Failure, print};
 use crate::control::config::CoreList;
@@ -44,7 +45,7 @@ or [NAME=]floor:disk, perhaps with ,sessions=N ,depth=N ,idle=N (sessions that d
 or ,digests behind it. A profile gets a server of this very program with a volume of its own, which
 sleeps while others are measured and is ended afterwards. The floor is the raw echo of `bench floor`;
 floor:disk is that and then a read of the polled disk, added up. It and our servers' file volumes are
-where temporary files are (TMPDIR), and are written from end to end first.
+where temporary files are (TMPDIR). Volumes and that file are written from end to end first.
 
 All candidates take turns in short bursts. Each round gives each one's ratio to the first; RATIO is
 their median. The first candidate also runs against itself: the `control` rows are the noise. Within
@@ -130,6 +131,7 @@ pub(super) fn run(arguments: &CompareArguments, out: &mut dyn Write) -> Result<(
     drop(progress);
     let study = Study {
         started_at,
+        started: utc(u64::try_from(started_at.as_millis()).unwrap_or(u64::MAX)),
         machine: Machine::here(),
         settings,
         main,
@@ -228,7 +230,7 @@ impl CompareArguments {
             What::Target(address) => (self.target(wanted, address.clone())?, None),
             What::Profile(profile) => {
                 let server = self.server(profile)?;
-                if self.backend == "file" {
+                if self.backend != "null" {
                     self.fill(&server)?;
                 }
                 let subject = self.target(wanted, server.address().clone())?;

@@ -14,6 +14,8 @@ use crate::load::tally::Direction;
 pub struct Study {
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// The same for people.
+    pub started: String,
     /// The machine.
     pub machine: Machine,
     /// What each candidate was exactly, in their order.
