@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command as Process, Output, Stdio};
 
 use serde_json::Value;
-use support::server::{Server, Setup, Volume};
+use support::server::{Server, Setup, Volume, holdfast};
 
 /// Kind to a machine with fewer cores than tests.
 const GENTLE: [&str; 5] = ["--cores", "any", "--server-core", "any", "--yield"];
@@ -117,6 +117,24 @@ fn every_kind_of_candidate_takes_its_turn() {
     assert_eq!(left, [page]);
 }
 
+/// A server that slept finds more bytes at once than it has lent buffers for: the sockets that it polls
+/// itself must get some too.
+#[test]
+fn every_session_goes_on_after_its_server_slept() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(
+        temporary.path(),
+        &[
+            "few=profile:latency,sessions=4,depth=32",
+            "many=profile:latency,sessions=128",
+            "--timeout",
+            "15s",
+        ],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}
+
 #[test]
 fn servers_that_spin_share_a_machine() {
     let temporary = tempfile::tempdir().expect("a directory");
@@ -207,6 +225,60 @@ fn a_server_is_weighed() {
         let each = bytes("after_bytes").saturating_sub(bytes("before_bytes")) / count;
         assert_eq!(bytes("bytes_each"), each, "{weighed}");
     }
+}
+
+/// What fio said of a kernel's block device, beside what the load generator says in fio's shape.
+#[test]
+fn runs_of_fio_become_a_page() {
+    let server = Setup::default().start();
+    let volume = server.create_small("disk");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let own = holdfast(&[
+        "bench",
+        &url(&server, &volume),
+        "--depth",
+        "32",
+        "--io-count",
+        "500",
+        "--output-format",
+        "fio",
+        "--cores",
+        "any",
+        "--yield",
+    ]);
+    assert!(own.status.success(), "{own:?}");
+    std::fs::write(path("own.json"), &own.stdout).expect("written");
+    let kernel = format!(
+        "kernel={}/tests/support/fio.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let (own, page) = (path("own.json"), path("page.html"));
+    let report = |files: &[&str]| {
+        let words = [&["bench", "report"], files, &["--output", &page]].concat();
+        holdfast(&words)
+    };
+    let output = report(&[&kernel, &own]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(table.contains("randread 4 KiB 1×32\n"), "{table}");
+    assert!(
+        table.contains("read 128 KiB 1×8: not in all files"),
+        "{table}"
+    );
+    let html = std::fs::read_to_string(&page).expect("the page");
+    for part in ["randread 4 KiB 1×32", "fio-3.33", "holdfast 0", "/dev/sdb"] {
+        assert!(html.contains(part), "{part}");
+    }
+    // One file alone shows its depths.
+    assert!(report(&[&kernel]).status.success());
+    let html = std::fs::read_to_string(&page).expect("the page");
+    assert!(html.contains("over depth: randread 4 KiB"));
+    assert_eq!(report(&[&own, &own]).status.code(), Some(2));
+    std::fs::write(path("none.json"), "none").expect("written");
+    let refused = report(&[&path("none.json")]);
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("none.json: not JSON"), "{errors}");
 }
 
 #[test]
