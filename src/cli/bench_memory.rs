@@ -25,8 +25,8 @@ Examples:
   holdfast bench memory
   holdfast bench memory --profile efficiency --sessions 1000 --volumes 1000 --json
 
-Starts a server of this very program and weighs it: with one session's traces, then with so many idle
-sessions that have read before, then with so many more volumes. What counts is the proportional share
+Starts a server of this very program and weighs it: with so many idle sessions that have read before,
+then with as many more of them, then with so many more volumes. What counts is the proportional share
 of resident memory (Pss of smaps_rollup) and huge pages. Socket buffers in the kernel are not in it,
 nor is what a ram volume holds.
 

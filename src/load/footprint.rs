@@ -58,19 +58,17 @@ impl Weighed {
 }
 
 /// Weighs the sessions of `plan`, which go to the server's own volume, each after some reads and idle
-/// then.
+/// then. As many are there before: what the first ones bring into buffers that all share is no
+/// session's own.
 ///
 /// # Errors
 /// When they can't be opened, a read fails, or the kernel does not tell.
 pub fn sessions(server: &Server, plan: &Plan) -> Result<Weighed, FootprintError> {
-    // What the first session of a server brings with it is no session's.
-    let mut one = plan.clone();
-    one.sessions = 1;
-    drop(used(one)?);
+    let first = used(plan.clone())?;
     let before = memory(server)?;
-    let idle = used(plan.clone())?;
+    let second = used(plan.clone())?;
     let after = memory(server)?;
-    drop(idle);
+    drop((first, second));
     Ok(Weighed::new(plan.sessions, before, after))
 }
 

@@ -67,7 +67,7 @@ fn the_own_shape_has_what_is_promised() {
     assert_eq!(sessions["each_iops"], serde_json::json!([150.0, 350.0]));
     let extent = serde_json::json!({ "min": 150.0, "mean": 250.0, "max": 350.0 });
     assert_eq!(sessions["iops"], extent);
-    assert_eq!(report.measured.slowest_share(), Some(0.6));
+    assert_eq!(report().measured.slowest_share(), Some(0.6));
     assert_eq!(document["jobs"][0]["wrong_blocks"][0]["lba"], 77);
     assert_eq!(document["total"]["both"]["ios"], 1001);
     assert_eq!(
