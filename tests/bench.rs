@@ -342,6 +342,48 @@ fn chap_is_spoken_when_it_is_asked_for() {
 }
 
 #[test]
+fn mutual_chap_has_the_target_prove_itself() {
+    let account = "[[account]]\nuser = \"user\"\nsecret = \"initiator-secret-1\"\n\
+                   mutual_user = \"disk\"\nmutual_secret = \"the-target-secret-2\"\n";
+    let server = Setup::default().accounts(account).start();
+    let volume = server.create_small("disk");
+    let url = url(&server, &volume);
+    let directory = tempfile::tempdir().expect("a directory");
+    let secret = |text: &str| {
+        let path = directory.path().join(text);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let own = secret("initiator-secret-1");
+    let proved_by = |user: &str, path: &str| {
+        let words = ["--user", "user", "--secret-file", &own];
+        let mutual = ["--mutual-user", user, "--mutual-secret-file", path];
+        let counted = ["--io-count", "10", "--time", "60s"];
+        let output = bench(&url, &[&words[..], &mutual, &counted].concat());
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), errors)
+    };
+    assert_eq!(
+        proved_by("disk", &secret("the-target-secret-2")),
+        (Some(0), String::new())
+    );
+    for (user, text) in [
+        ("disk", "some-other-secret-3"),
+        ("tape", "the-target-secret-2"),
+    ] {
+        let (code, errors) = proved_by(user, &secret(text));
+        assert_eq!(code, Some(1), "{errors}");
+        assert!(errors.contains("does not prove"), "{errors}");
+        assert!(!errors.contains(text), "{errors}");
+    }
+    // The same secret both ways proves nothing.
+    let (code, errors) = proved_by("disk", &own);
+    assert_eq!(code, Some(2), "{errors}");
+    let words = ["--mutual-user", "disk", "--mutual-secret-file", &own];
+    assert_eq!(bench(&url, &words).status.code(), Some(2));
+}
+
+#[test]
 fn every_output_is_written() {
     let server = Setup::default().start();
     let volume = server.create_small("disk");

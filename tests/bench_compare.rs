@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command as Process, Output, Stdio};
 
 use serde_json::Value;
-use support::server::{Server, Setup, Volume};
+use support::server::{Server, Setup, Volume, holdfast};
 
 /// Kind to a machine with fewer cores than tests.
 const GENTLE: [&str; 5] = ["--cores", "any", "--server-core", "any", "--yield"];
@@ -117,6 +117,24 @@ fn every_kind_of_candidate_takes_its_turn() {
     assert_eq!(left, [page]);
 }
 
+/// A server that slept finds more bytes at once than it has lent buffers for: the sockets that it polls
+/// itself must get some too.
+#[test]
+fn every_session_goes_on_after_its_server_slept() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(
+        temporary.path(),
+        &[
+            "few=profile:latency,sessions=4,depth=32",
+            "many=profile:latency,sessions=128",
+            "--timeout",
+            "15s",
+        ],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}
+
 #[test]
 fn servers_that_spin_share_a_machine() {
     let temporary = tempfile::tempdir().expect("a directory");
@@ -137,6 +155,132 @@ fn servers_that_spin_share_a_machine() {
     assert_eq!(table.lines().count(), 1 + 4 * 3, "{table}");
 }
 
+/// The floor of a file volume, and the volume: both read what was written before.
+#[test]
+fn a_file_volume_is_compared_with_echo_and_disk() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(
+        temporary.path(),
+        &[
+            "floor:disk",
+            "profile:latency",
+            "--backend",
+            "file",
+            "--volume-size",
+            "8MiB",
+            "--json",
+        ],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("O_DIRECT") || errors.contains("Invalid argument") {
+        eprintln!("skipped: {errors}: the temporary files are where nothing passes the page cache");
+        return;
+    }
+    assert!(output.status.success(), "{errors}");
+    let study: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for line in study["lines"].as_array().expect("lines") {
+        let p50 = line["measures"]["p50_ns"]["median"].as_f64();
+        assert!(p50.expect("a latency") > 0.0, "{line}");
+        let latency = &line["latency_ns"];
+        assert!(latency["p50"].as_u64() <= latency["max"].as_u64(), "{line}");
+    }
+    let settings = &study["candidates"][0]["settings"];
+    let file = settings["file"].as_str().expect("a file");
+    assert!(Path::new(file).starts_with(temporary.path()), "{file}");
+    let left = std::fs::read_dir(temporary.path()).expect("the directory");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn the_slowest_of_several_sessions_is_told() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let output = compare(
+        temporary.path(),
+        &["floor", "many=floor,sessions=8", "--json"],
+    );
+    assert!(output.status.success(), "{output:?}");
+    let study: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let share = |line: usize| &study["lines"][line]["measures"]["slowest_session_share"]["median"];
+    assert!(share(0).is_null());
+    let many = share(2).as_f64().expect("a share");
+    assert!((0.0..=1.0).contains(&many), "{many}");
+}
+
+#[test]
+fn a_server_is_weighed() {
+    let output = Process::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["bench", "memory", "--sessions", "40", "--volumes", "10"])
+        .args(["--profile", "efficiency", "--cores", "any", "--json"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{output:?}");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for (what, count) in [("session", 40), ("volume", 10)] {
+        let weighed = &document[what];
+        assert_eq!(weighed["count"], count);
+        let bytes = |key: &str| weighed[key].as_u64().expect("bytes");
+        // A process of nothing is a process that was not found.
+        assert!(bytes("before_bytes") > 1 << 20, "{weighed}");
+        let each = bytes("after_bytes").saturating_sub(bytes("before_bytes")) / count;
+        assert_eq!(bytes("bytes_each"), each, "{weighed}");
+    }
+}
+
+/// What fio said of a kernel's block device, beside what the load generator says in fio's shape.
+#[test]
+fn runs_of_fio_become_a_page() {
+    let server = Setup::default().start();
+    let volume = server.create_small("disk");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let own = holdfast(&[
+        "bench",
+        &url(&server, &volume),
+        "--depth",
+        "32",
+        "--io-count",
+        "500",
+        "--output-format",
+        "fio",
+        "--cores",
+        "any",
+        "--yield",
+    ]);
+    assert!(own.status.success(), "{own:?}");
+    std::fs::write(path("own.json"), &own.stdout).expect("written");
+    let kernel = format!(
+        "kernel={}/tests/support/fio.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let (own, page) = (path("own.json"), path("page.html"));
+    let report = |files: &[&str]| {
+        let words = [&["bench", "report"], files, &["--output", &page]].concat();
+        holdfast(&words)
+    };
+    let output = report(&[&kernel, &own]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(table.contains("randread 4 KiB 1×32\n"), "{table}");
+    assert!(
+        table.contains("read 128 KiB 1×8: not in all files"),
+        "{table}"
+    );
+    let html = std::fs::read_to_string(&page).expect("the page");
+    for part in ["randread 4 KiB 1×32", "fio-3.33", "holdfast 0", "/dev/sdb"] {
+        assert!(html.contains(part), "{part}");
+    }
+    // One file alone shows its depths.
+    assert!(report(&[&kernel]).status.success());
+    let html = std::fs::read_to_string(&page).expect("the page");
+    assert!(html.contains("over depth: randread 4 KiB"));
+    assert_eq!(report(&[&own, &own]).status.code(), Some(2));
+    std::fs::write(path("none.json"), "none").expect("written");
+    let refused = report(&[&path("none.json")]);
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert!(errors.contains("none.json: not JSON"), "{errors}");
+}
+
 #[test]
 fn refusals_are_explained() {
     let usage = Some(2);
@@ -154,6 +298,11 @@ fn refusals_are_explained() {
             "one direction",
         ),
         (&["floor", "a=floor", "--rate", "9"], usage, "no --rate"),
+        (
+            &["floor:disk", "a=floor", "--depth", "2"],
+            usage,
+            "one outstanding",
+        ),
         (&["floor", "profile:warp"], Some(1), "no such profile"),
         (
             &["floor", "gone=iscsi://127.0.0.1:1/iqn.2024-01.example:a"],

@@ -15,6 +15,8 @@ use signal_hook::flag;
 use super::bench_compare::{self, CompareArguments};
 use super::bench_floor::{self, FloorArguments};
 use super::bench_load::{LoadArguments, duration};
+use super::bench_memory::{self, MemoryArguments};
+use super::bench_report::{self, ReportArguments};
 use super::bench_show::{Progress, table};
 use super::values::Delay;
 use super::{EXIT_USAGE, Failure, print};
@@ -65,6 +67,10 @@ enum BenchCommand {
     Floor(FloorArguments),
     /// Compare targets, profiles or the floor in one run, by turns
     Compare(Box<CompareArguments>),
+    /// Write what fio measured as the page that comparisons get
+    Report(ReportArguments),
+    /// Weigh a server of this program: memory of an idle session and of a volume
+    Memory(MemoryArguments),
 }
 
 /// The shape of the result.
@@ -117,6 +123,8 @@ pub(super) fn run(arguments: BenchArguments, out: &mut dyn Write) -> Result<(), 
     match arguments.command {
         Some(BenchCommand::Floor(floor)) => bench_floor::run(&floor, out),
         Some(BenchCommand::Compare(compare)) => bench_compare::run(&compare, out),
+        Some(BenchCommand::Report(report)) => bench_report::run(&report, out),
+        Some(BenchCommand::Memory(memory)) => bench_memory::run(&memory, out),
         None => load(&arguments.run, out),
     }
 }

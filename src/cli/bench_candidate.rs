@@ -5,8 +5,8 @@ use std::str::FromStr;
 use crate::load::Address;
 use crate::load::floor::Payload;
 
-const FORM: &str = "expected [NAME=]iscsi://HOST/TARGET, [NAME=]profile:PROFILE, [NAME=]floor or \
-                    [NAME=]floor:ram, with ,sessions=N ,depth=N ,idle=N ,digests behind it";
+const FORM: &str = "expected [NAME=]iscsi://HOST/TARGET, [NAME=]profile:PROFILE, [NAME=]floor, \
+                    [NAME=]floor:ram or [NAME=]floor:disk, with ,sessions=N ,depth=N ,idle=N ,digests behind it";
 
 /// A candidate: what it is, and in what it differs from the load of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(super) enum What {
     Target(Address),
     Profile(String),
     Floor(Payload),
+    DiskFloor,
 }
 
 impl FromStr for CandidateArgument {
@@ -44,6 +45,7 @@ impl FromStr for CandidateArgument {
             None if subject == "floor" => What::Floor(Payload::Null),
             Some(("floor", "null")) => What::Floor(Payload::Null),
             Some(("floor", "ram")) => What::Floor(Payload::Ram),
+            Some(("floor", "disk")) => What::DiskFloor,
             Some(("profile", profile)) if !profile.is_empty() => What::Profile(profile.to_owned()),
             Some(("iscsi", _)) => {
                 What::Target(subject.parse().map_err(|error| format!("{error}"))?)
@@ -72,7 +74,7 @@ impl CandidateArgument {
             text.parse::<u32>()
                 .map_err(|_| format!("{option}: expected a number"))
         };
-        let is_target = !matches!(self.what, What::Floor(_));
+        let is_target = !matches!(self.what, What::Floor(_) | What::DiskFloor);
         match option.split_once('=') {
             Some(("sessions", count)) => self.sessions = Some(number(count)? as usize),
             Some(("depth", depth)) => self.depth = Some(number(depth)?),
@@ -117,7 +119,8 @@ mod tests {
             "",
             "=floor",
             "ceiling",
-            "floor:disk",
+            "floor:tape",
+            "floor:disk,digests",
             "floor,digests",
             "floor,idle=3",
             "profile:",

@@ -1,7 +1,9 @@
 //! `holdfast bench compare`: candidates by turns, in one run.
 
 use std::io::Write;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,20 +12,21 @@ use clap::Args;
 use super::bench::{stop_on_signals, write_file};
 use super::bench_candidate::{CandidateArgument, What};
 use super::bench_load::{LoadArguments, duration, usage};
-use super::bench_show::{human_count, human_time};
+use super::bench_ratios::table;
+use super::bench_show::Rounds;
 use super::bench_values::CoreChoice;
-use super::table::{Column, render};
+use super::time::utc;
 use super::values::{Delay, Size};
 use super::{Failure, print};
 use crate::control::config::CoreList;
 use crate::load::compare::study::{Machine, Study, settings};
 use crate::load::compare::{
-    self, Candidate, CompareError, Comparison, Line, Measure, Role, Schedule, Server, Setup,
-    Subject, json, page,
+    self, Candidate, CompareError, Comparison, Line, Schedule, ScratchFile, Server, Setup, Subject,
+    json, page,
 };
-use crate::load::floor::{EchoCores, EchoShape, Payload};
+use crate::load::floor::{EchoCores, EchoShape, Payload, disk};
 use crate::load::report::explain;
-use crate::load::{Address, Cores, Direction, Plan};
+use crate::load::{Address, BlockSize, Cores, Direction, LoadError, Pattern, Plan, Rig};
 use crate::profile::Profile;
 
 const EXAMPLES: &str = "\
@@ -37,20 +40,28 @@ Examples:
   holdfast bench compare profile:latency crc=profile:latency,digests --depth 32
       the same but for one thing
 
-A candidate is [NAME=]iscsi://HOST[:PORT]/TARGET[/LUN], [NAME=]profile:PROFILE, [NAME=]floor or
-[NAME=]floor:ram, perhaps with ,sessions=N ,depth=N ,idle=N (sessions that do nothing beside the load)
+A candidate is [NAME=]iscsi://HOST[:PORT]/TARGET[/LUN], [NAME=]profile:PROFILE, [NAME=]floor, [NAME=]floor:ram
+or [NAME=]floor:disk, perhaps with ,sessions=N ,depth=N ,idle=N (sessions that do nothing beside the load)
 or ,digests behind it. A profile gets a server of this very program with a volume of its own, which
-sleeps while others are measured and is ended afterwards. The floor is the raw echo of `bench floor`.
+sleeps while others are measured and is ended afterwards. The floor is the raw echo of `bench floor`;
+floor:disk is that and then a read of the polled disk, added up. It and our servers' file volumes are
+where temporary files are (TMPDIR). Volumes and that file are written from end to end first.
 
 All candidates take turns in short bursts. Each round gives each one's ratio to the first; RATIO is
 their median. The first candidate also runs against itself: the `control` rows are the noise. Within
 noise is a ratio that is no farther from 1 than the control's quartiles, or whose own quartiles lie on
-both sides of 1. CPU is time per I/O; a client that spins spends all of its time.
+both sides of 1. CPU is time per I/O; a client that spins spends all of its time. Of several
+sessions, the slowest one's I/Os are given as a share of the mean.
 
 Exit codes: 0 done, 1 a candidate failed, 2 wrong usage.";
 
 /// Of so many rounds, the comparisons at other depths take one each: they are for curves, not ratios.
 const DEPTH_SHARE: usize = 4;
+
+/// How a volume is filled: transfers of that length, that many at once, no longer than that.
+const FILL_BYTES: u32 = 1 << 20;
+const FILL_DEPTH: u32 = 8;
+const FILL_TIME_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -102,19 +113,25 @@ pub(super) fn run(arguments: &CompareArguments, out: &mut dyn Write) -> Result<(
     let started_at = std::time::SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
-    let main = arguments.compare(&candidates, arguments.pairs, &stop)?;
-    let by_depth = arguments
-        .depths
-        .iter()
-        .map(|depth| {
-            let candidates = CompareArguments::at_depth(&mut candidates, *depth)?;
-            let pairs = arguments.pairs.div_ceil(DEPTH_SHARE);
-            let comparison = arguments.compare(candidates, pairs, &stop)?;
-            Ok((*depth, comparison))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
+    let share = arguments.pairs.div_ceil(DEPTH_SHARE);
+    let progress = Rounds::start(arguments.pairs + share * arguments.depths.len());
+    let main = arguments.compare(&candidates, arguments.pairs, &stop, |round| {
+        progress.show(round, "");
+    })?;
+    let mut by_depth = Vec::with_capacity(arguments.depths.len());
+    for depth in &arguments.depths {
+        let before = arguments.pairs + share * by_depth.len();
+        let what = format!(", depth {depth}");
+        let candidates = CompareArguments::at_depth(&mut candidates, *depth)?;
+        let comparison = arguments.compare(candidates, share, &stop, |round| {
+            progress.show(before + round, &what);
+        })?;
+        by_depth.push((*depth, comparison));
+    }
+    drop(progress);
     let study = Study {
         started_at,
+        started: utc(u64::try_from(started_at.as_millis()).unwrap_or(u64::MAX)),
         machine: Machine::here(),
         settings,
         main,
@@ -146,12 +163,15 @@ impl CompareArguments {
         candidates: &[Candidate],
         pairs: usize,
         stop: &AtomicBool,
+        mut observe: impl FnMut(usize),
     ) -> Result<Comparison, Failure> {
+        observe(0);
         let schedule = Schedule {
             burst: duration(self.burst),
             pairs,
         };
-        compare::run(candidates, schedule, stop, |_| {}).map_err(|error| match error {
+        let compared = compare::run(candidates, schedule, stop, |round| observe(round + 1));
+        compared.map_err(|error| match error {
             CompareError::Candidates(_) | CompareError::Schedule => usage(&error.to_string()),
             error => Failure::new(explain(&error)),
         })
@@ -165,7 +185,9 @@ impl CompareArguments {
                     plan.depth = depth;
                     plan.check().map_err(|error| usage(&error.to_string()))?;
                 }
-                Subject::Floor { shape, .. } => shape.depth = depth,
+                Subject::Floor { shape, .. } | Subject::DiskFloor { shape, .. } => {
+                    shape.depth = depth;
+                }
             }
         }
         Ok(candidates)
@@ -208,16 +230,52 @@ impl CompareArguments {
             What::Target(address) => (self.target(wanted, address.clone())?, None),
             What::Profile(profile) => {
                 let server = self.server(profile)?;
+                if self.backend != "null" {
+                    self.fill(&server)?;
+                }
                 let subject = self.target(wanted, server.address().clone())?;
                 (subject, Some(server))
             }
-            What::Floor(payload) => (self.floor(wanted, *payload)?, None),
+            What::Floor(payload) => {
+                let (shape, cores, yielding) = self.floor(wanted, *payload)?;
+                let subject = Subject::Floor {
+                    shape,
+                    cores,
+                    yielding,
+                };
+                (subject, None)
+            }
+            What::DiskFloor => (self.disk_floor(wanted)?, None),
         };
         Ok(Candidate {
             name: wanted.name.clone(),
             subject,
             server,
         })
+    }
+
+    /// Writes a server's volume from end to end: a hole would be read without the disk.
+    fn fill(&self, server: &Server) -> Result<(), Failure> {
+        let mut plan = self.load.plan(vec![server.address().clone()])?;
+        let bytes = FILL_BYTES.min(u32::try_from(self.volume_size.0).unwrap_or(FILL_BYTES));
+        (plan.sessions, plan.depth, plan.threads.count) = (1, FILL_DEPTH, 1);
+        plan.io_count = NonZeroU64::new(self.volume_size.0.div_ceil(u64::from(bytes)));
+        plan.duration = FILL_TIME_MAX;
+        plan.workload.read_percent = 0;
+        plan.workload.pattern = Pattern::Sequential;
+        plan.workload.blocks = vec![BlockSize { bytes, weight: 1 }];
+        (plan.workload.offset, plan.workload.size) = (0, None);
+        (plan.workload.rate, plan.workload.verify) = (None, false);
+        let failed = |error: &LoadError| Failure::new(explain(error));
+        let burst = Rig::connect(plan.clone())
+            .and_then(|mut rig| rig.burst(plan.duration))
+            .map_err(|error| failed(&error))?;
+        match burst.failures() {
+            0 => Ok(()),
+            count => Err(Failure::new(format!(
+                "{count} writes failed that were to fill the volume"
+            ))),
+        }
     }
 
     fn target(&self, wanted: &CandidateArgument, address: Address) -> Result<Subject, Failure> {
@@ -239,7 +297,33 @@ impl CompareArguments {
         Ok(plan)
     }
 
-    fn floor(&self, wanted: &CandidateArgument, payload: Payload) -> Result<Subject, Failure> {
+    fn disk_floor(&self, wanted: &CandidateArgument) -> Result<Subject, Failure> {
+        let (shape, cores, yielding) = self.floor(wanted, Payload::Null)?;
+        let single = (Direction::Read, disk::READ_BYTES, 1, 1);
+        let EchoShape {
+            direction,
+            bytes,
+            connections,
+            depth,
+            ..
+        } = shape;
+        if (direction, bytes, connections, depth) != single || !self.depths.is_empty() {
+            return Err(usage("floor:disk is for reads of 4 KiB, one outstanding"));
+        }
+        let file = ScratchFile::make(self.volume_size.0).map_err(Failure::new)?;
+        Ok(Subject::DiskFloor {
+            shape,
+            cores,
+            yielding,
+            file: Arc::new(file),
+        })
+    }
+
+    fn floor(
+        &self,
+        wanted: &CandidateArgument,
+        payload: Payload,
+    ) -> Result<(EchoShape, EchoCores, bool), Failure> {
         let plan = self.plan(wanted, Vec::new())?;
         let ([block], 0 | 100, 1) = (
             plan.workload.blocks.as_slice(),
@@ -253,23 +337,21 @@ impl CompareArguments {
         if plan.workload.rate.is_some() {
             return Err(usage("the floor has no --rate"));
         }
-        Ok(Subject::Floor {
-            shape: EchoShape {
-                direction: match plan.workload.read_percent {
-                    0 => Direction::Write,
-                    _ => Direction::Read,
-                },
-                bytes: block.bytes,
-                connections: plan.sessions,
-                depth: plan.depth,
-                payload,
+        let shape = EchoShape {
+            direction: match plan.workload.read_percent {
+                0 => Direction::Write,
+                _ => Direction::Read,
             },
-            cores: EchoCores {
-                server: self.server_cores(),
-                client: plan.threads.cores,
-            },
-            yielding: plan.threads.yielding,
-        })
+            bytes: block.bytes,
+            connections: plan.sessions,
+            depth: plan.depth,
+            payload,
+        };
+        let cores = EchoCores {
+            server: self.server_cores(),
+            client: plan.threads.cores,
+        };
+        Ok((shape, cores, plan.threads.yielding))
     }
 
     fn server_cores(&self) -> Cores {
@@ -298,74 +380,5 @@ impl CompareArguments {
             sessions_max: crate::base::limits::LOAD_SESSIONS_MAX,
         };
         Server::start(&setup).map_err(|error| Failure::new(explain(&error)))
-    }
-}
-
-/// The result for people: a row for each line and measure.
-fn table(comparison: &Comparison) -> String {
-    let columns = [
-        Column::Text("CANDIDATE"),
-        Column::Text("MEASURE"),
-        Column::Number("MEDIAN"),
-        Column::Number("RATIO"),
-        Column::Number("Q1–Q3"),
-        Column::Number("MIN–MAX"),
-        Column::Text("VERDICT"),
-    ];
-    let mut rows = Vec::new();
-    for measure in Measure::ALL {
-        for line in &comparison.lines {
-            if let Some(median) = line.median(measure) {
-                rows.push(row(comparison, line, measure, median));
-            }
-        }
-    }
-    render(&columns, rows)
-}
-
-fn row(comparison: &Comparison, line: &Line, measure: Measure, median: f64) -> Vec<String> {
-    let mut cells = vec![
-        line.name.clone(),
-        title(measure).to_owned(),
-        amount(measure, median),
-    ];
-    let ratios = comparison.ratios(line, measure);
-    match (line.role, ratios) {
-        (Role::Reference, _) | (_, None) => cells.extend(["1", "–", "–"].map(str::to_owned)),
-        (_, Some(ratios)) => cells.extend([
-            format!("{:.3}", ratios.median),
-            format!("{:.3}–{:.3}", ratios.q1, ratios.q3),
-            format!("{:.3}–{:.3}", ratios.min, ratios.max),
-        ]),
-    }
-    let verdict = match line.role {
-        Role::Reference => "reference",
-        Role::Control => "control",
-        Role::Candidate => comparison
-            .verdict(line, measure)
-            .map_or("–", compare::Verdict::name),
-    };
-    cells.push(verdict.to_owned());
-    cells
-}
-
-const fn title(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Iops => "IOPS",
-        Measure::P50 => "p50",
-        Measure::ClientCpu => "client CPU",
-        Measure::ServerCpu => "server CPU",
-    }
-}
-
-fn amount(measure: Measure, value: f64) -> String {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "nanoseconds for people, never negative"
-    )]
-    match measure {
-        Measure::Iops => human_count(value),
-        Measure::P50 | Measure::ClientCpu | Measure::ServerCpu => human_time(value.round() as u64),
     }
 }

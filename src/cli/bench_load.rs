@@ -12,6 +12,9 @@ use super::{EXIT_USAGE, Failure};
 use crate::load::{Address, Cores, Credentials, LoginOptions, Pattern, Plan, Threads, Workload};
 use crate::volume::IscsiName;
 
+/// The name that `bench` logs in under unless told otherwise.
+pub(super) const INITIATOR: &str = "iqn.2024-01.internal.holdfast:bench";
+
 /// The mix and order of transfers, as fio names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
@@ -89,11 +92,7 @@ pub(super) struct LoadArguments {
     #[arg(long)]
     initial_r2t: bool,
     /// Initiator name; sessions differ in their ISID
-    #[arg(
-        long,
-        value_name = "IQN",
-        default_value = "iqn.2024-01.internal.holdfast:bench"
-    )]
+    #[arg(long, value_name = "IQN", default_value = INITIATOR)]
     initiator: IscsiName,
     /// CHAP user
     #[arg(long, requires = "secret_file")]
@@ -101,6 +100,17 @@ pub(super) struct LoadArguments {
     /// File with the CHAP secret
     #[arg(long, value_name = "FILE", requires = "user")]
     secret_file: Option<PathBuf>,
+    /// CHAP user that the target has to prove to be, by mutual CHAP
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "mutual_secret_file",
+        requires = "user"
+    )]
+    mutual_user: Option<String>,
+    /// File with the CHAP secret of the target
+    #[arg(long, value_name = "FILE", requires = "mutual_user")]
+    mutual_secret_file: Option<PathBuf>,
     /// SO_SNDBUF and SO_RCVBUF of each connection [default: the kernel's]
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<Size>,
@@ -129,7 +139,11 @@ impl LoadArguments {
             depth: self.depth,
             workload: self.workload()?,
             login: LoginOptions {
-                chap: self.credentials()?,
+                chap: credentials(self.user.as_ref(), self.secret_file.as_ref())?,
+                mutual_chap: credentials(
+                    self.mutual_user.as_ref(),
+                    self.mutual_secret_file.as_ref(),
+                )?,
                 header_digest: self.header_digest,
                 data_digest: self.data_digest,
                 immediate_data: !self.no_immediate_data,
@@ -183,24 +197,28 @@ impl LoadArguments {
             seed: self.seed,
         })
     }
+}
 
-    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
-        let (Some(user), Some(path)) = (&self.user, &self.secret_file) else {
-            return Ok(None);
-        };
-        let mut secret = std::fs::read(path)
-            .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-        while matches!(secret.last(), Some(b'\n' | b'\r')) {
-            secret.pop();
-        }
-        if secret.is_empty() {
-            return Err(Failure::new(format!("{} holds no secret", path.display())));
-        }
-        Ok(Some(Credentials {
-            user: user.clone(),
-            secret,
-        }))
+/// A CHAP user with the secret in that file, whose last line may end.
+fn credentials(
+    user: Option<&String>,
+    path: Option<&PathBuf>,
+) -> Result<Option<Credentials>, Failure> {
+    let (Some(user), Some(path)) = (user, path) else {
+        return Ok(None);
+    };
+    let mut secret = std::fs::read(path)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    while matches!(secret.last(), Some(b'\n' | b'\r')) {
+        secret.pop();
     }
+    if secret.is_empty() {
+        return Err(Failure::new(format!("{} holds no secret", path.display())));
+    }
+    Ok(Some(Credentials {
+        user: user.clone(),
+        secret,
+    }))
 }
 
 pub(super) fn usage(message: &str) -> Failure {

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::table::{Column, describe, render};
+use crate::base::clock::Instant;
 pub(super) use crate::load::report::human::{count as human_count, time as human_time};
 use crate::load::report::json::Latency;
 use crate::load::report::per_second;
@@ -18,14 +19,65 @@ pub(super) struct Progress {
     duration: Duration,
 }
 
+/// Standard error, where it is a terminal.
+fn terminal() -> ProgressDrawTarget {
+    if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    }
+}
+
+/// A line on the terminal while a comparison goes on: the pair of how many, and the time that is left.
+/// It ends when it is dropped.
+pub(super) struct Rounds {
+    bar: ProgressBar,
+    all: usize,
+    since: Instant,
+}
+
+impl Rounds {
+    /// For `all` rounds, of every depth.
+    pub(super) fn start(all: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(None, terminal());
+        bar.set_style(ProgressStyle::default_spinner());
+        bar.set_message("starting");
+        bar.tick();
+        Self {
+            bar,
+            all,
+            since: Instant::now(),
+        }
+    }
+
+    /// `done` rounds are over; `what` says which part goes on.
+    pub(super) fn show(&self, done: usize, what: &str) {
+        let now = pair_line(done, self.all, Instant::now().since(self.since));
+        self.bar.set_message(format!("{now}{what}"));
+        self.bar.tick();
+    }
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `pair 4 of 12, 3 s left`: the rounds to come take as long as those that are over.
+fn pair_line(done: usize, all: usize, elapsed: Duration) -> String {
+    let counted = |rounds: usize| u32::try_from(rounds).unwrap_or(u32::MAX);
+    let pair = (done + 1).min(all);
+    let left = match counted(done) {
+        0 => return format!("pair {pair} of {all}"),
+        rounds => elapsed / rounds * counted(all.saturating_sub(done)),
+    };
+    format!("pair {pair} of {all}, {:.0} s left", left.as_secs_f64())
+}
+
 impl Progress {
     pub(super) fn start(plan: &Plan) -> Self {
-        let target = if std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
+        let bar = ProgressBar::with_draw_target(None, terminal());
         bar.set_style(ProgressStyle::default_spinner());
         bar.set_message("connecting");
         Self {
@@ -180,6 +232,10 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         let kind = crate::load::FailureKind::Mismatch(wrong.mismatch);
         facts.push(("wrong block", format!("LBA {}: {kind}", wrong.lba)));
     }
+    if let Some(share) = report.measured.slowest_share() {
+        let text = format!("the slowest gets {share:.2} of the mean of its volume's");
+        facts.push(("sessions", text));
+    }
     let sends = format!(
         "{:.2} s of CPU, {} sends, {} receives, {} empty ones",
         work.cpu.as_secs_f64(),
@@ -204,6 +260,14 @@ fn human_bytes(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_rounds_before() {
+        let told = |done, elapsed| pair_line(done, 12, Duration::from_secs(elapsed));
+        assert_eq!(told(0, 3), "pair 1 of 12");
+        assert_eq!(told(4, 8), "pair 5 of 12, 16 s left");
+        assert_eq!(told(12, 24), "pair 12 of 12, 0 s left");
+    }
 
     #[test]
     fn numbers_are_short() {

@@ -18,6 +18,7 @@ use super::plan::LoginOptions;
 use crate::base::clock::Instant;
 use crate::base::limits::{LOAD_REDIRECTIONS_MAX, LOGIN_DATA_SEGMENT_BYTES};
 use crate::iscsi::connection::receiver::{Body, Header};
+use crate::iscsi::settings::system_entropy;
 
 /// Unit attentions that a new session takes note of before it gives up: there may be one for the
 /// power-on and for each change that it missed.
@@ -131,7 +132,13 @@ impl Line {
         address: &Address,
         isid: [u8; 6],
     ) -> Result<Outcome, Fault> {
-        let mut login = Login::start(options, &address.target, isid, &mut self.outbox);
+        let mut login = Login::start(
+            options,
+            &address.target,
+            isid,
+            system_entropy,
+            &mut self.outbox,
+        );
         let mut header = Header::new();
         let mut body: Option<Body> = None;
         let mut text = Vec::new();

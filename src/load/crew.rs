@@ -27,6 +27,8 @@ pub struct Interval {
     pub length: Duration,
     /// By job, in the order of the plan's volumes.
     pub jobs: Vec<Tally>,
+    /// By job: the I/Os of each of its sessions that ended with GOOD.
+    pub sessions: Vec<Vec<u64>>,
     /// What the client did for it.
     pub work: Work,
 }
@@ -36,10 +38,18 @@ impl Interval {
         if self.jobs.is_empty() {
             self.start = sample.start;
             self.jobs = vec![Tally::default(); sample.tallies.len()];
+            self.sessions = vec![Vec::new(); sample.tallies.len()];
         }
         self.length = self.length.max(sample.length);
         for (job, tally) in self.jobs.iter_mut().zip(&sample.tallies) {
             job.merge(tally);
+        }
+        for (place, ios) in &sample.sessions {
+            let sessions = &mut self.sessions[place.job];
+            if sessions.len() <= place.session {
+                sessions.resize(place.session + 1, 0);
+            }
+            sessions[place.session] += ios;
         }
         self.work.merge(&sample.work);
     }

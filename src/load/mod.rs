@@ -2,7 +2,8 @@
 //!
 //! [`run()`] carries out a [`Plan`] and returns a [`Report`]. [`Rig`] is the piece
 //! below it: it connects once and then runs bursts on the open sessions, so that several targets can
-//! be compared in turns, which [`compare`] does. [`floor`] measures what this machine can do without a target.
+//! be compared in turns, which [`compare`] does. [`floor`] measures what this machine can do without a target,
+//! [`footprint`] how much memory a server takes.
 //!
 //! ```text
 //! Plan ─▶ Rig ─▶ worker threads, each: engine (spin, one receive and one send a turn)
@@ -38,6 +39,7 @@ mod crew;
 mod engine;
 pub mod failure;
 pub mod floor;
+pub mod footprint;
 pub mod initiator;
 mod job;
 pub mod plan;

@@ -90,6 +90,8 @@ pub struct LoginOptions {
     pub initiator: IscsiName,
     /// CHAP, when the target asks for it.
     pub chap: Option<Credentials>,
+    /// What the target has to prove in turn, by mutual CHAP. Only beside `chap`.
+    pub mutual_chap: Option<Credentials>,
     /// HeaderDigest=CRC32C.
     pub header_digest: bool,
     /// DataDigest=CRC32C.
@@ -167,6 +169,10 @@ pub enum PlanError {
     /// Block sizes without a weight.
     #[error("the block sizes need a weight above zero")]
     Weight,
+    /// Mutual CHAP without CHAP of our own, or with the same secret for both ways, which would let
+    /// one side's answer prove the other (RFC 7143 section 9.2.1).
+    #[error("mutual CHAP needs a user and a secret of our own, and another secret for the target")]
+    MutualChap,
     /// A share above all.
     #[error("{0} of 100 reads")]
     Mix(u8),
@@ -211,6 +217,7 @@ impl Plan {
             login: LoginOptions {
                 initiator,
                 chap: None,
+                mutual_chap: None,
                 header_digest: false,
                 data_digest: false,
                 immediate_data: true,
@@ -261,7 +268,18 @@ impl Plan {
         if self.duration.is_zero() || self.interval.is_zero() {
             return Err(PlanError::NoTime);
         }
+        self.login.check()?;
         self.workload.check()
+    }
+}
+
+impl LoginOptions {
+    fn check(&self) -> Result<(), PlanError> {
+        match (&self.chap, &self.mutual_chap) {
+            (_, None) => Ok(()),
+            (Some(own), Some(target)) if own.secret != target.secret => Ok(()),
+            _ => Err(PlanError::MutualChap),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use super::address::Address;
 use super::connect::Opening;
 use super::crew::{Crew, Interval};
-use super::engine::{Engine, Phase, Span};
+use super::engine::{Engine, Phase, Place, Span};
 use super::initiator::command::Capacity;
 use super::initiator::fault::Fault;
 use super::job::{Duty, JobSession};
@@ -67,6 +67,8 @@ pub struct Burst {
     pub elapsed: Duration,
     /// By job, in the order of the plan's volumes.
     pub jobs: Vec<Tally>,
+    /// By job: the I/Os of each of its sessions that ended with GOOD.
+    pub sessions: Vec<Vec<u64>>,
     /// What the client did for it.
     pub work: Work,
 }
@@ -91,6 +93,19 @@ impl Burst {
         self.ios() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
+    /// I/Os of the slowest session as a share of the mean of all sessions of its job, of the job
+    /// where that is least: 1 where all get the same. `None` where no job has two sessions.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a share needs no 53 bits")]
+    pub fn slowest_share(&self) -> Option<f64> {
+        let shares = self.sessions.iter().filter_map(|job| {
+            let sum: u64 = job.iter().sum();
+            let slowest = job.iter().min().filter(|_| job.len() > 1 && sum > 0)?;
+            Some(*slowest as f64 * job.len() as f64 / sum as f64)
+        });
+        shares.reduce(f64::min)
+    }
+
     /// Latencies of all jobs, in nanoseconds.
     #[must_use]
     pub fn histogram(&self) -> Histogram<u64> {
@@ -111,6 +126,7 @@ impl From<Interval> for Burst {
         Self {
             elapsed: interval.length,
             jobs: interval.jobs,
+            sessions: interval.sessions,
             work: interval.work,
         }
     }
@@ -277,9 +293,13 @@ impl Maker {
                 let address = Box::new(address.clone());
                 LoadError::Misfit { address, misfit }
             })?;
+            let place = Place {
+                job,
+                session: index,
+            };
             let client = JobSession::new(opened.session, duty);
             engine
-                .add(opened.socket, opened.outbox, client, job)
+                .add(opened.socket, opened.outbox, client, place)
                 .map_err(|error| failed(Fault::Io(error)))?;
         }
         Ok((engine, found))

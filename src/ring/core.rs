@@ -128,6 +128,8 @@ pub struct Ring {
     provided: Option<ProvidedBuffers>,
     features: Features,
     entered: u64,
+    /// The last time in the kernel may not have done all of its completion work.
+    work_may_be_left: bool,
     /// A ring with a single issuer stays on its thread.
     _on_one_thread: PhantomData<*const ()>,
 }
@@ -187,6 +189,7 @@ impl Ring {
             provided,
             features,
             entered: 0,
+            work_may_be_left: false,
             _on_one_thread: PhantomData,
         })
     }
@@ -371,12 +374,24 @@ impl Ring {
         !submission.is_empty()
             || submission.cq_overflow()
             || submission.taskrun()
+            || self.work_may_be_left
             // Without the flag only entering tells; without deferring, work runs by itself.
             || (self.features.defer_taskrun && !self.features.taskrun_flag)
     }
 
-    #[allow(unsafe_code, reason = "named leaf: the system call")]
+    /// Since Linux 6.13, one call runs some twenty pieces of deferred work and leaves the rest for the
+    /// next one, with the flag taken down: whoever polls and trusts the flag alone never comes back for
+    /// it. So a call that found work is followed by another, up to one that finds none.
     fn enter_kernel(&mut self, want: u32, limit: Option<&types::Timespec>) -> io::Result<usize> {
+        let had_work = self.ring.submission().taskrun();
+        let entered = self.call_kernel(want, limit);
+        let found_work = had_work || !self.ring.completion().is_empty();
+        self.work_may_be_left = self.features.defer_taskrun && found_work;
+        entered
+    }
+
+    #[allow(unsafe_code, reason = "named leaf: the system call")]
+    fn call_kernel(&mut self, want: u32, limit: Option<&types::Timespec>) -> io::Result<usize> {
         self.entered += 1;
         let count = u32::try_from(self.ring.submission().len()).unwrap_or(u32::MAX);
         let flags = EnterFlags::GETEVENTS;

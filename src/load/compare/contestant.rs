@@ -1,13 +1,15 @@
 //! One place in the round: a connected candidate and what its bursts measured.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Candidate, CompareError, Line, Role, Sample, Server, Subject};
+use super::{Candidate, CompareError, Line, Role, Sample, ScratchFile, Server, Subject};
 use crate::load::cpu;
 use crate::load::floor::EchoRig;
-use crate::load::plan::Plan;
+use crate::load::floor::disk::{self, DiskFloor};
+use crate::load::plan::{Cores, Plan};
 use crate::load::rig::{Burst, LoadError, Rig};
-use crate::load::tally::Tally;
+use crate::load::tally::{Direction, Tally};
 
 /// A burst of idle sessions, which lets them answer the target's NOP-Ins.
 const KEEPALIVE: Duration = Duration::from_millis(2);
@@ -20,6 +22,14 @@ enum Driver {
         idle: Option<Box<Rig>>,
     },
     Floor(EchoRig),
+    DiskFloor(Box<DiskFloorRig>),
+}
+
+/// An echo, and a file for the disk.
+struct DiskFloorRig {
+    echo: EchoRig,
+    file: Arc<ScratchFile>,
+    cores: Cores,
 }
 
 pub(super) struct Contestant<'a> {
@@ -64,7 +74,7 @@ impl<'a> Contestant<'a> {
                 match driver {
                     // The echo's server is a thread of this process, as the client's are.
                     Driver::Floor(_) => spent.saturating_sub(burst.work.cpu),
-                    Driver::Target { .. } => spent,
+                    Driver::Target { .. } | Driver::DiskFloor(_) => spent,
                 }
             });
             Ok((burst, spent))
@@ -85,6 +95,7 @@ impl<'a> Contestant<'a> {
             p50_ns,
             client_cpu_ns: per_io(burst.work.cpu),
             server_cpu_ns: server_cpu.map(per_io),
+            slowest_share: burst.slowest_share(),
         });
         self.line.tally.merge(&total);
         Ok(())
@@ -124,6 +135,16 @@ impl Driver {
                 cores,
                 yielding,
             } => EchoRig::connect(*shape, cores, *yielding).map(Self::Floor),
+            Subject::DiskFloor {
+                shape,
+                cores,
+                yielding,
+                file,
+            } => Ok(Self::DiskFloor(Box::new(DiskFloorRig {
+                echo: EchoRig::connect(*shape, cores, *yielding)?,
+                file: Arc::clone(file),
+                cores: cores.server.clone(),
+            }))),
         }
     }
 
@@ -131,6 +152,7 @@ impl Driver {
         match self {
             Self::Target { rig, .. } => rig.burst(duration),
             Self::Floor(rig) => rig.burst(duration),
+            Self::DiskFloor(rig) => rig.burst(duration),
         }
     }
 
@@ -139,7 +161,7 @@ impl Driver {
             Self::Target {
                 idle: Some(idle), ..
             } => idle.burst(KEEPALIVE).map(drop),
-            Self::Target { idle: None, .. } | Self::Floor(_) => Ok(()),
+            Self::Target { idle: None, .. } | Self::Floor(_) | Self::DiskFloor(_) => Ok(()),
         }
     }
 
@@ -148,7 +170,39 @@ impl Driver {
         match self {
             Self::Target { .. } => server.and_then(Server::cpu_time),
             Self::Floor(_) => Some(cpu::process_time()),
+            // Whoever polls a disk spends the time of the whole read.
+            Self::DiskFloor(_) => None,
         }
+    }
+}
+
+impl DiskFloorRig {
+    fn burst(&mut self, duration: Duration) -> Result<Burst, LoadError> {
+        let echo = self.echo.burst(duration / 2)?;
+        let disk = disk::measure(self.file.path(), 1, duration / 2, &self.cores)?;
+        Ok(one_after_the_other(&echo, &disk))
+    }
+}
+
+/// An echo and then a read, for each I/O: as many as both did in the time that both took for them.
+fn one_after_the_other(echo: &Burst, disk: &DiskFloor) -> Burst {
+    let echoed = echo.histogram();
+    let ios = echoed.len().min(disk.latency.len());
+    let mut tally = Tally::default();
+    for number in 0..ios {
+        #[allow(clippy::cast_precision_loss, reason = "a quantile needs no 53 bits")]
+        let quantile = (number as f64 + 0.5) / ios as f64;
+        let latency = [&echoed, &disk.latency].map(|one| one.value_at_quantile(quantile));
+        tally.count(Direction::Read, disk::READ_BYTES, latency.iter().sum());
+    }
+    let one = (1.0 / echo.iops()) + (1.0 / disk.iops);
+    #[allow(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
+    let elapsed = if ios > 0 { one * ios as f64 } else { 0.0 };
+    Burst {
+        elapsed: Duration::from_secs_f64(elapsed),
+        jobs: vec![tally],
+        sessions: vec![vec![ios]],
+        work: echo.work,
     }
 }
 

@@ -9,9 +9,11 @@
 //!
 //! LINE    = { name, role: "reference" | "control" | "candidate", ios, failures,
 //!             latency_ns: as in a run's report, over all bursts,
-//!             measures: { iops: MEASURE, p50_ns: …, client_cpu_ns_per_io: …, server_cpu_ns_per_io: … } }
+//!             measures: { iops: MEASURE, p50_ns: …, client_cpu_ns_per_io: …, server_cpu_ns_per_io: …,
+//!                         slowest_session_share: … } }
 //! MEASURE = { median, ratio: { min, q1, median, q3, max }, verdict }, each null where it is not
-//!             known: the server's CPU time of a server that was not started for the comparison
+//!             known: the server's CPU time of a server that was not started for the comparison, and the
+//!             slowest session's share of the mean where there is one session
 //! ```
 //!
 //! A `ratio` is that of the line to the reference in the same round, spread over the rounds. A

@@ -17,12 +17,15 @@
 mod contestant;
 pub mod json;
 pub mod page;
+pub mod runs;
+mod scratch;
 mod server;
 mod statistics;
 pub mod study;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use super::plan::Plan;
 use super::rig::LoadError;
 use super::tally::Tally;
 use contestant::Contestant;
+pub use scratch::ScratchFile;
 pub use server::{Server, ServerError, Setup};
 pub use statistics::{Quartiles, Verdict};
 
@@ -66,6 +70,19 @@ pub enum Subject {
         /// As in [`Threads::yielding`](super::plan::Threads::yielding).
         yielding: bool,
     },
+    /// The raw echo and then a read of the polled disk: the floor of a target with a disk behind it.
+    /// Each burst is half echo and half disk. Latencies are added quantile by quantile.
+    DiskFloor {
+        /// The echo: reads of [`disk::READ_BYTES`](super::floor::disk::READ_BYTES) over one
+        /// connection of depth 1.
+        shape: EchoShape,
+        /// Where the echo's sides run; the disk is read where its server does.
+        cores: EchoCores,
+        /// As in [`Threads::yielding`](super::plan::Threads::yielding).
+        yielding: bool,
+        /// What is read.
+        file: Arc<ScratchFile>,
+    },
 }
 
 /// How long, and how often.
@@ -89,11 +106,20 @@ pub enum Measure {
     /// CPU time of the server's process, in nanoseconds per I/O; less is better. Known of the floor
     /// and of servers of ours.
     ServerCpu,
+    /// I/Os of the slowest session as a share of the mean of all; more is better. Known where there
+    /// are several sessions.
+    SlowestSession,
 }
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Iops, Self::P50, Self::ClientCpu, Self::ServerCpu];
+    pub const ALL: [Self; 5] = [
+        Self::Iops,
+        Self::P50,
+        Self::ClientCpu,
+        Self::ServerCpu,
+        Self::SlowestSession,
+    ];
 
     /// The key in JSON.
     #[must_use]
@@ -103,13 +129,14 @@ impl Measure {
             Self::P50 => "p50_ns",
             Self::ClientCpu => "client_cpu_ns_per_io",
             Self::ServerCpu => "server_cpu_ns_per_io",
+            Self::SlowestSession => "slowest_session_share",
         }
     }
 
     /// Whether a larger value is the better one.
     #[must_use]
     pub const fn more_is_better(self) -> bool {
-        matches!(self, Self::Iops)
+        matches!(self, Self::Iops | Self::SlowestSession)
     }
 }
 
@@ -124,6 +151,8 @@ pub struct Sample {
     pub client_cpu_ns: f64,
     /// Nanoseconds per I/O, where it is known.
     pub server_cpu_ns: Option<f64>,
+    /// As [`Burst::slowest_share`](super::rig::Burst::slowest_share) has it.
+    pub slowest_share: Option<f64>,
 }
 
 impl Sample {
@@ -135,6 +164,7 @@ impl Sample {
             Measure::P50 => Some(self.p50_ns),
             Measure::ClientCpu => Some(self.client_cpu_ns),
             Measure::ServerCpu => self.server_cpu_ns,
+            Measure::SlowestSession => self.slowest_share,
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::scratch::Directory;
 use super::study::Settings;
-use crate::iscsi::settings::system_entropy;
 use crate::load::address::Address;
 
 /// The line before which the server is not ready, up to the address.
@@ -77,6 +77,7 @@ pub struct Server {
     _output: BufReader<ChildStdout>,
     directory: Directory,
     address: Address,
+    setup: Setup,
     settings: Settings,
 }
 
@@ -87,15 +88,15 @@ impl Server {
     /// When it does not come up.
     pub fn start(setup: &Setup) -> Result<Self, ServerError> {
         let directory = Directory::make()?;
-        let errors = directory.0.join("errors.log");
+        let errors = directory.path().join("errors.log");
         let mut command = Command::new(&setup.program);
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
             .args(["--profile", &setup.profile])
             .arg("--data")
-            .arg(directory.0.join("data"))
+            .arg(directory.path().join("data"))
             .arg("--control")
-            .arg(directory.control());
+            .arg(control(&directory));
         if let Some(cores) = &setup.cores {
             command.args(["--cores", cores]);
         }
@@ -112,7 +113,8 @@ impl Server {
             let last = words.lines().last().unwrap_or("none").to_owned();
             return Err(ServerError::Ended(last));
         };
-        let address = make_volume(setup, &directory, &portal)?;
+        make_volume(setup, &directory, VOLUME)?;
+        let address = find_volume(setup, &directory, &portal)?;
         let child = started.0.take();
         let child = child.ok_or_else(|| io::Error::other("the server is gone"))?;
         Ok(Self {
@@ -120,6 +122,7 @@ impl Server {
             _output: output,
             directory,
             address,
+            setup: setup.clone(),
             settings: setup.settings(),
         })
     }
@@ -172,6 +175,22 @@ impl Server {
         Some(Duration::from_nanos(nanos))
     }
 
+    /// Bytes of its memory: its proportional share of what is resident, and its huge pages, from
+    /// `/proc/PID/smaps_rollup`; `None` where the kernel does not tell.
+    #[must_use]
+    pub fn memory(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id())).ok()?;
+        memory_in(&text)
+    }
+
+    /// Makes another volume like its own, under that name.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn add_volume(&self, name: &str) -> Result<(), ServerError> {
+        make_volume(&self.setup, &self.directory, name)
+    }
+
     fn signal(&self, signal: Signal) -> io::Result<()> {
         let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::other("no process id"))?;
@@ -182,7 +201,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         end(&mut self.child);
-        tracing::debug!(directory = %self.directory.0.display(), "ended a measured server");
+        tracing::debug!(directory = %self.directory.path().display(), "ended a measured server");
     }
 }
 
@@ -212,68 +231,79 @@ fn portal(output: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn make_volume(setup: &Setup, directory: &Directory, portal: &str) -> Result<Address, ServerError> {
-    let control = |arguments: &[&str]| -> io::Result<Output> {
-        Command::new(&setup.program)
-            .args(["volume"])
-            .args(arguments)
-            .arg("--control")
-            .arg(directory.control())
-            .stdin(Stdio::null())
-            .output()
+/// `Pss` and both kinds of huge pages, which are in no `Pss`; in the file's unit, KiB.
+fn memory_in(smaps_rollup: &str) -> Option<u64> {
+    let kib = |key: &str| {
+        let line = smaps_rollup.lines().find_map(|line| line.strip_prefix(key));
+        line?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     };
-    let made = control(&[
-        "create",
-        VOLUME,
-        "--backend",
-        &setup.backend,
-        "--size",
-        &format!("{}B", setup.volume_bytes),
-        "--sessions-max",
-        &setup.sessions_max.to_string(),
-    ])?;
-    let refused = |output: &Output| {
-        let words = String::from_utf8_lossy(&output.stderr);
-        ServerError::Volume(words.trim().to_owned())
-    };
-    if !made.status.success() {
-        return Err(refused(&made));
-    }
-    let shown = control(&["show", VOLUME, "--json"])?;
-    if !shown.status.success() {
-        return Err(refused(&shown));
-    }
+    let huge = ["Private_Hugetlb:", "Shared_Hugetlb:"].map(|key| kib(key).unwrap_or(0));
+    Some((kib("Pss:")? + huge.iter().sum::<u64>()) * 1024)
+}
+
+fn make_volume(setup: &Setup, directory: &Directory, name: &str) -> Result<(), ServerError> {
+    volume(
+        setup,
+        directory,
+        &[
+            "create",
+            name,
+            "--backend",
+            &setup.backend,
+            "--size",
+            &format!("{}B", setup.volume_bytes),
+            "--sessions-max",
+            &setup.sessions_max.to_string(),
+        ],
+    )
+    .map(drop)
+}
+
+fn find_volume(setup: &Setup, directory: &Directory, portal: &str) -> Result<Address, ServerError> {
+    let shown = volume(setup, directory, &["show", VOLUME, "--json"])?;
     let wrong = |told: String| ServerError::Volume(format!("an answer that is none: {told}"));
     let volume: serde_json::Value =
-        serde_json::from_slice(&shown.stdout).map_err(|error| wrong(error.to_string()))?;
+        serde_json::from_slice(&shown).map_err(|error| wrong(error.to_string()))?;
     let iqn = volume["iqn"].as_str().unwrap_or_default();
     format!("iscsi://{portal}/{iqn}/0")
         .parse()
         .map_err(|error: crate::load::AddressError| wrong(error.to_string()))
 }
 
-/// A new directory among the temporary ones, removed with everything in it.
-#[derive(Debug)]
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> io::Result<Self> {
-        let mut random = [0; 8];
-        system_entropy(&mut random).map_err(io::Error::other)?;
-        let name = format!("holdfast-compare-{:016x}", u64::from_le_bytes(random));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path)?;
-        Ok(Self(path))
+/// What `holdfast volume` prints, asked of the server in `directory`.
+fn volume(
+    setup: &Setup,
+    directory: &Directory,
+    arguments: &[&str],
+) -> Result<Vec<u8>, ServerError> {
+    let output = Command::new(&setup.program)
+        .arg("volume")
+        .args(arguments)
+        .arg("--control")
+        .arg(control(directory))
+        .stdin(Stdio::null())
+        .output()?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(ServerError::Volume(words.trim().to_owned()));
     }
-
-    fn control(&self) -> PathBuf {
-        Path::new(&self.0).join("control.sock")
-    }
+    Ok(output.stdout)
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // What is left of it is in the directory of temporary files, where it may be left.
-        let _ = fs::remove_dir_all(&self.0);
+/// Its control socket.
+fn control(directory: &Directory) -> PathBuf {
+    directory.path().join("control.sock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory_in;
+
+    #[test]
+    fn memory_is_the_share_and_the_huge_pages() {
+        let text = "5566-7788 ---p 00000000 00:00 0  [rollup]\nRss:   9000 kB\nPss:   7000 kB\n\
+                    Pss_Dirty:  6000 kB\nShared_Hugetlb: 0 kB\nPrivate_Hugetlb:  2048 kB\n";
+        assert_eq!(memory_in(text), Some((7000 + 2048) * 1024));
+        assert_eq!(memory_in("Rss: 9000 kB\n"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::{Candidate, Comparison, Subject};
-use crate::load::floor::Payload;
+use crate::load::floor::{EchoCores, EchoShape, Payload};
 use crate::load::plan::{Cores, Plan};
 use crate::load::report::json::pattern_name;
 use crate::load::tally::Direction;
@@ -14,6 +14,8 @@ use crate::load::tally::Direction;
 pub struct Study {
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// The same for people.
+    pub started: String,
     /// The machine.
     pub machine: Machine,
     /// What each candidate was exactly, in their order.
@@ -81,29 +83,43 @@ pub fn settings(candidate: &Candidate) -> Settings {
             shape,
             cores,
             yielding,
+        } => echo(*shape, cores, *yielding),
+        Subject::DiskFloor {
+            shape,
+            cores,
+            yielding,
+            file,
         } => {
-            let direction = match shape.direction {
-                Direction::Read => "in the answer",
-                Direction::Write => "in the request",
-            };
-            let payload = match shape.payload {
-                Payload::Null => "one static piece",
-                Payload::Ram => "256 MiB of memory",
-            };
-            vec![
-                ("subject", "raw echo".to_owned()),
-                (
-                    "payload",
-                    format!("{} bytes {direction}, {payload}", shape.bytes),
-                ),
-                ("connections", shape.connections.to_string()),
-                ("depth of each", shape.depth.to_string()),
-                ("server core", cores_name(&cores.server)),
-                ("client core", cores_name(&cores.client)),
-                ("client yields", yielding.to_string()),
-            ]
+            let mut settings = echo(*shape, cores, *yielding);
+            let text = "polled by io_uring, O_DIRECT, on the echo server's core; added to the echo";
+            settings.push(("disk", text.to_owned()));
+            settings.push(("file", file.path().display().to_string()));
+            settings
         }
     }
+}
+
+fn echo(shape: EchoShape, cores: &EchoCores, yielding: bool) -> Settings {
+    let direction = match shape.direction {
+        Direction::Read => "in the answer",
+        Direction::Write => "in the request",
+    };
+    let payload = match shape.payload {
+        Payload::Null => "one static piece",
+        Payload::Ram => "256 MiB of memory",
+    };
+    vec![
+        ("subject", "raw echo".to_owned()),
+        (
+            "payload",
+            format!("{} bytes {direction}, {payload}", shape.bytes),
+        ),
+        ("connections", shape.connections.to_string()),
+        ("depth of each", shape.depth.to_string()),
+        ("server core", cores_name(&cores.server)),
+        ("client core", cores_name(&cores.client)),
+        ("client yields", yielding.to_string()),
+    ]
 }
 
 fn target(plan: &Plan) -> Settings {

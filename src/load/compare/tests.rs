@@ -9,6 +9,7 @@ fn line(name: &str, role: Role, iops: &[f64], server_cpu_ns: Option<f64>) -> Lin
         p50_ns: 1e9 / iops,
         client_cpu_ns: 1e9 / iops,
         server_cpu_ns,
+        slowest_share: None,
     };
     Line {
         name: name.to_owned(),

@@ -105,7 +105,18 @@ pub(super) struct Sample {
     pub(super) length: Duration,
     /// By job.
     pub(super) tallies: Vec<Tally>,
+    /// I/Os of each connection that ended with GOOD.
+    pub(super) sessions: Vec<(Place, u64)>,
     pub(super) work: Work,
+}
+
+/// Whose a connection's figures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Which tally.
+    pub(super) job: usize,
+    /// Which session of that job.
+    pub(super) session: usize,
 }
 
 #[derive(Debug)]
@@ -113,8 +124,9 @@ struct Port<C> {
     socket: Socket,
     outbox: Outbox,
     client: C,
-    /// Which tally is this client's.
-    job: usize,
+    place: Place,
+    /// I/Os of the present stretch that ended with GOOD.
+    ios: u64,
     heard: Instant,
 }
 
@@ -155,13 +167,14 @@ impl<C: Client> Engine<C> {
         socket: Socket,
         outbox: Outbox,
         client: C,
-        job: usize,
+        place: Place,
     ) -> io::Result<()> {
         self.ports.push(Port {
             socket,
             outbox,
             client,
-            job,
+            place,
+            ios: 0,
             heard: Instant::now(),
         });
         match &self.epoll {
@@ -190,7 +203,7 @@ impl<C: Client> Engine<C> {
 
     /// The job of the connection that was added as the `index`th.
     pub(super) fn job(&self, index: usize) -> usize {
-        self.ports.get(index).map_or(0, |port| port.job)
+        self.ports.get(index).map_or(0, |port| port.place.job)
     }
 
     /// Runs until `span` is over, `stopped` says so or all clients are exhausted, and then until
@@ -244,7 +257,7 @@ impl<C: Client> Engine<C> {
                 if is_over {
                     running = false;
                     for port in &mut self.ports {
-                        port.client.stop(now, &mut self.tallies[port.job]);
+                        port.client.stop(now, &mut self.tallies[port.place.job]);
                     }
                 }
             }
@@ -325,10 +338,13 @@ impl<C: Client> Engine<C> {
         self.work.receives += 1;
         let now = Instant::now();
         port.heard = now;
-        let tally = &mut self.tallies[port.job];
-        port.client
-            .receive(now, &self.buffer[..bytes], &mut port.outbox, tally)
-            .map_err(|fault| (index, fault))?;
+        let tally = &mut self.tallies[port.place.job];
+        let before = tally.ios();
+        let received = port
+            .client
+            .receive(now, &self.buffer[..bytes], &mut port.outbox, tally);
+        port.ios += tally.ios() - before;
+        received.map_err(|fault| (index, fault))?;
         Ok(Some(now))
     }
 
@@ -390,7 +406,10 @@ impl<C: Client> Engine<C> {
     fn sample(&mut self, begin: Instant, since: Instant, until: Instant, cpu: Duration) -> Sample {
         let tallies = std::mem::replace(&mut self.tallies, fresh_tallies(self.jobs));
         let work = std::mem::take(&mut self.work);
+        let ports = self.ports.iter_mut();
+        let sessions = ports.map(|port| (port.place, std::mem::take(&mut port.ios)));
         Sample {
+            sessions: sessions.collect(),
             start: since.since(begin),
             length: until.since(since),
             tallies,

@@ -16,7 +16,9 @@ use crate::base::buffer::{Buffer, Pool};
 use crate::base::clock::Instant;
 use crate::ring::{Completion, FileHandle, Op, Owner, Ring, RingConfig, Token};
 
-const READ_BYTES: usize = 4096;
+/// Bytes of each read.
+pub const READ_BYTES: u32 = 4096;
+const READ_LENGTH: usize = READ_BYTES as usize;
 /// Reads in flight at most.
 pub const DEPTH_MAX: u32 = 1024;
 
@@ -77,7 +79,7 @@ impl Reader {
             .custom_flags(direct)
             .open(path)
             .map_err(|error| named(path, &error))?;
-        let pages = length(&file)? / READ_BYTES as u64;
+        let pages = length(&file)? / u64::from(READ_BYTES);
         if pages == 0 {
             return Err(named(path, &io::Error::other("holds less than 4 KiB")));
         }
@@ -87,8 +89,8 @@ impl Reader {
             provided_buffers: 0,
         };
         let ring = Ring::new(config).map_err(io::Error::other)?;
-        let mut pool = Pool::new(depth as usize * READ_BYTES, 0)?;
-        let buffers = (0..depth).map_while(|_| pool.allocate(READ_BYTES));
+        let mut pool = Pool::new(depth as usize * READ_LENGTH, 0)?;
+        let buffers = (0..depth).map_while(|_| pool.allocate(READ_LENGTH));
         Ok(Self {
             ring,
             file: file.into(),
@@ -133,7 +135,7 @@ impl Reader {
             self.started[slot] = now;
             let op = Op::Read {
                 file: self.file.clone(),
-                offset: page * READ_BYTES as u64,
+                offset: page * u64::from(READ_BYTES),
                 buffer,
                 skip: 0,
             };
@@ -147,7 +149,7 @@ impl Reader {
 
     fn finish(&mut self, completion: Completion, now: Instant) -> io::Result<()> {
         let bytes = completion.result?;
-        if bytes as usize != READ_BYTES {
+        if bytes != READ_BYTES {
             return Err(io::Error::other("a read came short"));
         }
         let slot = usize::try_from(completion.token.value).unwrap_or(0);

@@ -26,7 +26,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::crew::Crew;
-use super::engine::{Engine, Socket, Span};
+use super::engine::{Engine, Place, Socket, Span};
 use super::initiator::outbox::Outbox;
 use super::plan::{Cores, Threads};
 use super::rig::{Burst, LoadError};
@@ -119,10 +119,15 @@ impl EchoRig {
         let make = move |_| -> Result<(Engine<EchoClient>, ()), LoadError> {
             let mut engine = Engine::new(1, yielding);
             let content: Arc<[u8]> = vec![0x5a; shape.bytes as usize].into();
-            for _ in 0..shape.connections {
+            for session in 0..shape.connections {
                 let socket = Socket::connect(&address.to_string(), None)?;
                 let outbox = Outbox::new(Arc::clone(&content));
-                engine.add(socket, outbox, EchoClient::new(shape), 0)?;
+                engine.add(
+                    socket,
+                    outbox,
+                    EchoClient::new(shape),
+                    Place { job: 0, session },
+                )?;
             }
             Ok((engine, ()))
         };

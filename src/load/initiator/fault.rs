@@ -45,6 +45,9 @@ pub enum Fault {
     /// CHAP failed on the target's side of it.
     #[error("CHAP failed")]
     Chap(#[from] ChapError),
+    /// Mutual CHAP: the target is not the one that it should be.
+    #[error("the target does not prove that it knows its secret")]
+    Unproven(#[source] ChapError),
     /// A header's CRC32C does not match.
     #[error("a header is damaged")]
     Header(#[source] Violation),

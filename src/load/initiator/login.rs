@@ -4,7 +4,7 @@
 //!               AuthMethod=None                            keys answered, T
 //! start() ──▶ Security ─────────────────────▶ Operational ───────────────────▶ full feature
 //!               │ AuthMethod=CHAP                ▲
-//!               └──▶ CHAP_A ──▶ CHAP_N, CHAP_R ──┘
+//!               └──▶ CHAP_A ──▶ CHAP_N, CHAP_R ──┘ mutual: once the target has proved itself
 //! ```
 
 #![cfg_attr(
@@ -12,16 +12,17 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use super::chap::{ALGORITHMS, Exchange};
 use super::fault::Fault;
 use super::outbox::Outbox;
 use crate::base::limits::{
     LOAD_DATA_SEGMENT_BYTES, LOGIN_DATA_SEGMENT_BYTES, NEGOTIATION_STEPS_MAX,
 };
-use crate::iscsi::chap::{self, Algorithm, ChapError};
 use crate::iscsi::event::Parameters;
 use crate::iscsi::pdu::{Bhs, LoginRequest, LoginResponse, LoginStatus, Opcode, padding};
+use crate::iscsi::settings::Entropy;
 use crate::iscsi::text::{self, Incoming, Outgoing};
-use crate::load::plan::{Credentials, LoginOptions};
+use crate::load::plan::LoginOptions;
 use crate::volume::IscsiName;
 
 const SECURITY: u8 = 0;
@@ -29,13 +30,12 @@ const OPERATIONAL: u8 = 1;
 const FULL_FEATURE: u8 = 3;
 /// The first CmdSN of a session.
 const FIRST_CMD_SN: u32 = 1;
-/// The digests of CHAP that are offered, the strongest first.
-const CHAP_ALGORITHMS: &str = "7,8,6,5";
 
 /// A login that goes on.
 #[derive(Debug)]
 pub(crate) struct Login {
     options: LoginOptions,
+    chap: Option<Exchange>,
     target: IscsiName,
     isid: [u8; 6],
     stage: u8,
@@ -67,14 +67,19 @@ pub(crate) enum Step {
 
 impl Login {
     /// A login of the initiator port `isid` to `target`, with its first request in `outbox`.
+    /// `entropy` is what a challenge to the target is made of.
     pub(crate) fn start(
         options: &LoginOptions,
         target: &IscsiName,
         isid: [u8; 6],
+        entropy: Entropy,
         outbox: &mut Outbox,
     ) -> Self {
+        let mutual = options.mutual_chap.clone();
+        let chap = options.chap.clone();
         let login = Self {
             options: options.clone(),
+            chap: chap.map(|own| Exchange::new(own, mutual, entropy)),
             target: target.clone(),
             isid,
             stage: SECURITY,
@@ -87,8 +92,10 @@ impl Login {
         keys.push("InitiatorName", options.initiator.as_str());
         keys.push("TargetName", login.target.as_str());
         keys.push("SessionType", "Normal");
-        if options.chap.is_some() {
-            keys.push("AuthMethod", "CHAP,None");
+        if login.chap.is_some() {
+            // A target that is to prove itself must not get away with no authentication.
+            let is_mutual = login.owes_proof();
+            keys.push("AuthMethod", if is_mutual { "CHAP" } else { "CHAP,None" });
             login.request(None, keys, outbox);
         } else {
             keys.push("AuthMethod", "None");
@@ -149,6 +156,12 @@ impl Login {
         pairs: &[(&str, &str)],
         outbox: &mut Outbox,
     ) -> Result<Step, Fault> {
+        if let Some(exchange) = &mut self.chap
+            && exchange.is_owed_proof()
+            && (response.transit || value(pairs, "CHAP_R").is_some())
+        {
+            exchange.check_proof(pairs).map_err(Fault::Unproven)?;
+        }
         if response.transit {
             match response.next_stage {
                 OPERATIONAL => self.stage = OPERATIONAL,
@@ -163,18 +176,23 @@ impl Login {
         let mut next = None;
         if let Some(method) = value(pairs, "AuthMethod") {
             match method {
-                "CHAP" if self.options.chap.is_some() => keys.push("CHAP_A", CHAP_ALGORITHMS),
-                "None" => next = Some(OPERATIONAL),
+                "CHAP" if self.chap.is_some() => keys.push("CHAP_A", ALGORITHMS),
+                "None" if !self.owes_proof() => next = Some(OPERATIONAL),
                 _ => return Err(Fault::NotAgreed("an authentication method")),
             }
-        } else if let Some(credentials) = &self.options.chap {
-            answer_challenge(credentials, pairs, &mut keys)?;
+        } else if let Some(exchange) = self.chap.as_mut().filter(|one| one.takes(pairs)) {
+            exchange.respond(pairs, &mut keys)?;
             next = Some(OPERATIONAL);
         } else {
             next = Some(OPERATIONAL);
         }
         self.request(next, keys, outbox);
         Ok(Step::GoOn)
+    }
+
+    /// Whether the target has yet to prove itself.
+    fn owes_proof(&self) -> bool {
+        self.chap.as_ref().is_some_and(Exchange::is_owed_proof)
     }
 
     fn operational(
@@ -327,31 +345,10 @@ impl Login {
 /// The smallest value of a length key (RFC 7143 section 13.12).
 const LENGTH_MIN: u32 = 512;
 
-fn value<'a>(pairs: &[(&'a str, &'a str)], key: &str) -> Option<&'a str> {
+/// The value of a key.
+pub(super) fn value<'a>(pairs: &[(&'a str, &'a str)], key: &str) -> Option<&'a str> {
     pairs
         .iter()
         .find(|(found, _)| *found == key)
         .map(|(_, value)| *value)
-}
-
-/// CHAP_N and CHAP_R to a challenge.
-fn answer_challenge(
-    credentials: &Credentials,
-    pairs: &[(&str, &str)],
-    keys: &mut Outgoing,
-) -> Result<(), Fault> {
-    let need = |key: &'static str| value(pairs, key).ok_or(ChapError::Missing(key));
-    let algorithm = need("CHAP_A")?
-        .parse()
-        .ok()
-        .and_then(Algorithm::from_number)
-        .ok_or(ChapError::NoCommonAlgorithm)?;
-    let identifier = need("CHAP_I")?
-        .parse()
-        .map_err(|_| ChapError::Malformed("CHAP_I"))?;
-    let challenge = chap::decode(need("CHAP_C")?).ok_or(ChapError::Malformed("CHAP_C"))?;
-    let response = algorithm.response(identifier, &credentials.secret, &challenge);
-    keys.push("CHAP_N", &credentials.user);
-    keys.push("CHAP_R", &chap::encode(&response));
-    Ok(())
 }

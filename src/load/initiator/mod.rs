@@ -2,7 +2,8 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | `login` | the login phase with CHAP, up to full feature phase |
+//! | `login` | the login phase, up to full feature phase |
+//! | `chap` | proving who we are, and having the target prove who it is |
 //! | `session` | commands, Data-In, R2T and Data-Out, windows, pings, rejects |
 //! | `command` | the CDBs that load and its preparation need |
 //! | `outbox` | what a connection sends in one go |
@@ -12,6 +13,7 @@
 //! is lost with the session. PDUs, text, CHAP digests and the cutting of the byte stream are shared
 //! with the target in [`crate::iscsi`].
 
+mod chap;
 pub(super) mod command;
 pub mod fault;
 pub(super) mod login;

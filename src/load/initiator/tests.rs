@@ -10,13 +10,14 @@ use super::outbox::Outbox;
 use super::session::{Command, Event, Session, Transfer};
 use crate::base::crc32c::crc32c;
 use crate::base::limits::LOAD_DATA_SEGMENT_BYTES;
-use crate::iscsi::chap::{self, Algorithm};
+use crate::iscsi::chap::{self, Algorithm, ChapError};
 use crate::iscsi::event::Parameters;
 use crate::iscsi::pdu::{
     AsyncCode, AsyncMessage, BHS_BYTES, Bhs, DataIn, DataOut, LoginRequest, LoginResponse,
     LoginStatus, NO_TAG, NopIn, NopOut, Opcode, R2t, Reject, RejectReason, ScsiCommand,
     ScsiResponse,
 };
+use crate::iscsi::settings::EntropyError;
 use crate::iscsi::text;
 use crate::load::failure::FailureKind;
 use crate::load::plan::{Credentials, LoginOptions, Plan};
@@ -527,6 +528,14 @@ fn options(chap: Option<Credentials>) -> LoginOptions {
     }
 }
 
+/// Entropy that a test knows: 0, 1, 2, …
+fn counting(bytes: &mut [u8]) -> Result<(), EntropyError> {
+    for (byte, value) in bytes.iter_mut().zip(0..) {
+        *byte = value;
+    }
+    Ok(())
+}
+
 fn target() -> IscsiName {
     IscsiName::new("iqn.2024-01.test:disk").unwrap()
 }
@@ -570,7 +579,13 @@ fn key<'a>(keys: &'a [(String, String)], name: &str) -> Option<&'a str> {
 #[test]
 fn a_login_without_authentication() {
     let mut sent = outbox();
-    let mut login = Login::start(&options(None), &target(), [0x80, 1, 2, 3, 4, 5], &mut sent);
+    let mut login = Login::start(
+        &options(None),
+        &target(),
+        [0x80, 1, 2, 3, 4, 5],
+        counting,
+        &mut sent,
+    );
     let (first, keys) = request(&mut sent);
     assert_eq!(first.isid, [0x80, 1, 2, 3, 4, 5]);
     assert!(first.transit && first.immediate);
@@ -607,12 +622,15 @@ fn a_login_without_authentication() {
 
 #[test]
 fn chap_proves_the_secret() {
-    let credentials = Credentials {
-        user: "alice".to_owned(),
-        secret: b"twelve bytes".to_vec(),
-    };
+    let credentials = credentials("alice", b"twelve bytes");
     let mut sent = outbox();
-    let mut login = Login::start(&options(Some(credentials)), &target(), [0; 6], &mut sent);
+    let mut login = Login::start(
+        &options(Some(credentials)),
+        &target(),
+        [0; 6],
+        counting,
+        &mut sent,
+    );
     let (first, keys) = request(&mut sent);
     assert!(!first.transit);
     assert_eq!(key(&keys, "AuthMethod"), Some("CHAP,None"));
@@ -633,11 +651,110 @@ fn chap_proves_the_secret() {
     assert_eq!(key(&keys, "CHAP_R"), Some(chap::encode(&expected).as_str()));
 }
 
+fn credentials(user: &str, secret: &[u8]) -> Credentials {
+    Credentials {
+        user: user.to_owned(),
+        secret: secret.to_vec(),
+    }
+}
+
+/// A login under mutual CHAP, up to where the target has the initiator's challenge.
+fn challenged() -> Login {
+    let wanted = LoginOptions {
+        mutual_chap: Some(credentials("disk", b"the other one")),
+        ..options(Some(credentials("alice", b"twelve bytes")))
+    };
+    let mut sent = outbox();
+    let mut login = Login::start(&wanted, &target(), [0; 6], counting, &mut sent);
+    let (_, keys) = request(&mut sent);
+    assert_eq!(key(&keys, "AuthMethod"), Some("CHAP"));
+    let (stays, challenge) = (answer(0, None, LoginStatus::Success), CHALLENGE);
+    login
+        .receive(&stays, b"AuthMethod=CHAP\0", &mut outbox())
+        .unwrap();
+    login.receive(&stays, challenge, &mut sent).unwrap();
+    let (_, keys) = request(&mut sent);
+    let counted: Vec<u8> = (1..=32).collect();
+    assert_eq!(key(&keys, "CHAP_N"), Some("alice"));
+    assert_eq!(key(&keys, "CHAP_I"), Some("0"));
+    assert_eq!(key(&keys, "CHAP_C"), Some(chap::encode(&counted).as_str()));
+    login
+}
+
+const CHALLENGE: &[u8] = b"CHAP_A=7\0CHAP_I=9\0CHAP_C=0x0102030405060708\0";
+
+/// The target's CHAP_N and CHAP_R to the challenge of [`challenged`].
+fn proof(user: &str, secret: &[u8]) -> Vec<u8> {
+    let counted: Vec<u8> = (1..=32).collect();
+    let response = Algorithm::Sha256.response(0, secret, &counted);
+    format!("CHAP_N={user}\0CHAP_R={}\0", chap::encode(&response)).into_bytes()
+}
+
+#[test]
+fn mutual_chap_takes_the_targets_proof() {
+    let right = proof("disk", b"the other one");
+    let (stays, goes_on) = (
+        answer(0, None, LoginStatus::Success),
+        answer(0, Some(1), LoginStatus::Success),
+    );
+    // With the transit, or in a step of its own before it.
+    let step = challenged().receive(&goes_on, &right, &mut outbox());
+    assert!(matches!(step, Ok(Step::GoOn)), "{step:?}");
+    let mut login = challenged();
+    login.receive(&stays, &right, &mut outbox()).unwrap();
+    let step = login.receive(&goes_on, b"", &mut outbox());
+    assert!(matches!(step, Ok(Step::GoOn)), "{step:?}");
+}
+
+#[test]
+fn mutual_chap_takes_nothing_less() {
+    let goes_on = answer(0, Some(1), LoginStatus::Success);
+    let leaps = answer(0, Some(3), LoginStatus::Success);
+    let stays = answer(0, None, LoginStatus::Success);
+    for (bhs, keys, expected) in [
+        (&goes_on, Vec::new(), ChapError::Missing("CHAP_N")),
+        (&leaps, Vec::new(), ChapError::Missing("CHAP_N")),
+        (&goes_on, proof("tape", b"the other one"), ChapError::Denied),
+        (&goes_on, proof("disk", b"twelve bytes"), ChapError::Denied),
+        (&stays, proof("disk", b"twelve bytes"), ChapError::Denied),
+    ] {
+        let ended = challenged().receive(bhs, &keys, &mut outbox());
+        assert!(
+            matches!(&ended, Err(Fault::Unproven(found)) if *found == expected),
+            "{expected:?}: {ended:?}"
+        );
+    }
+    let again = challenged().receive(&stays, CHALLENGE, &mut outbox());
+    let out_of_turn = ChapError::OutOfTurn("CHAP_C");
+    assert!(matches!(again, Err(Fault::Chap(found)) if found == out_of_turn));
+}
+
+#[test]
+fn mutual_chap_does_without_no_authentication() {
+    let wanted = LoginOptions {
+        mutual_chap: Some(credentials("disk", b"the other one")),
+        ..options(Some(credentials("alice", b"twelve bytes")))
+    };
+    for (next, keys) in [
+        (None, &b"AuthMethod=None\0"[..]),
+        (Some(1), b"AuthMethod=None\0"),
+    ] {
+        let mut sent = outbox();
+        let mut login = Login::start(&wanted, &target(), [0; 6], counting, &mut sent);
+        let bhs = answer(0, next, LoginStatus::Success);
+        let ended = login.receive(&bhs, keys, &mut sent);
+        assert!(
+            matches!(ended, Err(Fault::NotAgreed(_) | Fault::Unproven(_))),
+            "{ended:?}"
+        );
+    }
+}
+
 #[test]
 fn what_ends_a_login_is_told() {
     let after = |status, keys: &[u8]| {
         let mut sent = outbox();
-        let mut login = Login::start(&options(None), &target(), [0; 6], &mut sent);
+        let mut login = Login::start(&options(None), &target(), [0; 6], counting, &mut sent);
         login.receive(&answer(0, None, status), keys, &mut outbox())
     };
     let refused = after(LoginStatus::NotFound, b"").unwrap_err();
@@ -671,7 +788,7 @@ fn digests_that_were_not_agreed_are_no_digests() {
         ..options(None)
     };
     let mut sent = outbox();
-    let mut login = Login::start(&wanted, &target(), [0; 6], &mut sent);
+    let mut login = Login::start(&wanted, &target(), [0; 6], counting, &mut sent);
     let good = LoginStatus::Success;
     login
         .receive(&answer(0, Some(1), good), b"", &mut sent)
@@ -683,7 +800,7 @@ fn digests_that_were_not_agreed_are_no_digests() {
 #[test]
 fn a_login_that_does_not_end_is_given_up() {
     let mut sent = outbox();
-    let mut login = Login::start(&options(None), &target(), [0; 6], &mut sent);
+    let mut login = Login::start(&options(None), &target(), [0; 6], counting, &mut sent);
     let endless = (0..1000).find_map(|_| {
         login
             .receive(&answer(0, None, LoginStatus::Success), b"", &mut sent)

@@ -7,6 +7,7 @@
 //!   load: { read_percent, pattern, blocks: [{ bytes, weight }], sessions, depth, threads, rate,
 //!           fua, verify, seed },
 //!   jobs: [{ address, size_bytes, block_bytes, header_digest, data_digest, read: LANE, write: LANE,
+//!            sessions: { iops: { min, mean, max }, each_iops: [number] },
 //!            failures: [{ kind, count }], verified_blocks, wrong_blocks: [{ lba, kind }], overdue }],
 //!   total: { read: LANE, write: LANE, both: LANE, failures: [{ kind, count }] },
 //!   client: { cpu_s, cpu_ns_per_io, receives, receives_empty, sends } }
@@ -72,10 +73,42 @@ struct Job {
     data_digest: bool,
     read: LaneView,
     write: LaneView,
+    sessions: Sessions,
     failures: Vec<FailureView>,
     verified_blocks: u64,
     wrong_blocks: Vec<WrongBlockView>,
     overdue: u64,
+}
+
+/// How a volume's IOPS were shared by its sessions.
+#[derive(Debug, Serialize)]
+struct Sessions {
+    iops: Extent,
+    each_iops: Vec<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Extent {
+    min: f64,
+    mean: f64,
+    max: f64,
+}
+
+impl Sessions {
+    /// Of each session's I/Os in `elapsed`.
+    fn new(ios: &[u64], elapsed: Duration) -> Self {
+        let each_iops: Vec<f64> = ios.iter().map(|ios| per_second(*ios, elapsed)).collect();
+        #[allow(clippy::cast_precision_loss, reason = "a few thousand sessions")]
+        let count = each_iops.len().max(1) as f64;
+        Self {
+            iops: Extent {
+                min: each_iops.iter().copied().reduce(f64::min).unwrap_or(0.0),
+                mean: each_iops.iter().sum::<f64>() / count,
+                max: each_iops.iter().copied().fold(0.0, f64::max),
+            },
+            each_iops,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -281,6 +314,7 @@ impl Job {
             data_digest: volume.parameters.data_digest,
             read: LaneView::new(&tally.read, elapsed),
             write: LaneView::new(&tally.write, elapsed),
+            sessions: Sessions::new(&report.measured.sessions[index], elapsed),
             failures: failure_views(&all.failures),
             verified_blocks: all.verified_blocks,
             wrong_blocks: wrong_blocks.collect(),

@@ -45,6 +45,7 @@ fn report() -> Report {
         measured: Burst {
             elapsed: Duration::from_secs(2),
             jobs: vec![tally()],
+            sessions: vec![vec![300, 700]],
             work: Work::default(),
         },
         outside: vec![Tally::default()],
@@ -62,6 +63,11 @@ fn the_own_shape_has_what_is_promised() {
     assert_eq!(document["jobs"][0]["read"]["ios"], 1000);
     assert_eq!(document["jobs"][0]["read"]["iops"], 500.0);
     assert_eq!(document["jobs"][0]["size_bytes"], 1 << 20);
+    let sessions = &document["jobs"][0]["sessions"];
+    assert_eq!(sessions["each_iops"], serde_json::json!([150.0, 350.0]));
+    let extent = serde_json::json!({ "min": 150.0, "mean": 250.0, "max": 350.0 });
+    assert_eq!(sessions["iops"], extent);
+    assert_eq!(report().measured.slowest_share(), Some(0.6));
     assert_eq!(document["jobs"][0]["wrong_blocks"][0]["lba"], 77);
     assert_eq!(document["total"]["both"]["ios"], 1001);
     assert_eq!(
@@ -131,6 +137,7 @@ fn the_interval_log_is_read_again() {
         start: Duration::from_secs(3),
         length: Duration::from_secs(1),
         jobs: vec![tally()],
+        sessions: vec![vec![300, 700]],
         work: Work::default(),
     };
     let mut log = Vec::new();

@@ -10,7 +10,7 @@ mod transfer;
 
 use super::direct::Sender;
 use super::listener::{self, LISTENERS_MAX, Listener};
-use super::receive::{ReceivePool, RecvBuffer};
+use super::receive::{RECEIVE_BYTES, ReceivePool, RecvBuffer};
 use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SocketId};
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
@@ -78,6 +78,9 @@ pub(super) struct UringNet {
     /// Buffers with the kernel, and how many there should be.
     lent: usize,
     lent_wanted: usize,
+    /// Never more: sockets that are polled directly have only the others. The kernel keeps what it was
+    /// lent until bytes come, so that they would wait for ever if it had all.
+    lent_max: usize,
     /// Sockets with something queued.
     queue: VecDeque<SlotKey>,
     /// Sockets to be tried at each poll.
@@ -102,12 +105,16 @@ impl UringNet {
             let text = "sockets by io_uring need a reactor with a ring";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
+        let buffers = config.receive_bytes / RECEIVE_BYTES;
+        let polled = config.direct_sockets_max as usize;
+        let lent_max = buffers - polled.min(buffers / 2);
         let mut net = Self {
             sockets: Slots::bounded(config.sockets_max),
             listeners: Slots::bounded(LISTENERS_MAX),
             pool: ReceivePool::new(config.receive_bytes)?,
             lent: 0,
-            lent_wanted: LENT_MIN,
+            lent_wanted: LENT_MIN.min(lent_max),
+            lent_max,
             queue: VecDeque::new(),
             direct: Vec::new(),
             pending: Vec::new(),

@@ -57,7 +57,7 @@ impl UringNet {
             }
             (Err(error), _) if wanted && no_buffer(&error) => {
                 let room = self.lent + ring.provided_vacancies();
-                self.lent_wanted = (self.lent_wanted * 2).min(room);
+                self.lent_wanted = (self.lent_wanted * 2).min(room).min(self.lent_max);
                 self.queue_receive(key);
             }
             (Err(error), None) if wanted && is_passing(&error) => {

@@ -12,13 +12,18 @@ const COLOURS: usize = 6;
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
 /// Room for the labels: left, right, top, bottom.
-const MARGINS: [f64; 4] = [80.0, 20.0, 16.0, 52.0];
+const MARGINS: [f64; 4] = [96.0, 40.0, 16.0, 52.0];
 /// Above that many steps of 1, 2 and 5, an axis has decades only.
 const TICKS_MAX: usize = 10;
 const BAR_HEIGHT: f64 = 20.0;
-const BAR_STEP: f64 = 28.0;
-/// Room for a bar's name, and for its value.
-const BAR_MARGINS: [f64; 2] = [260.0, 90.0];
+/// A bar with its name above it and the gap to the next one.
+const BAR_STEP: f64 = 50.0;
+/// From a bar's name to the bar.
+const BAR_DROP: f64 = 20.0;
+/// Room for a bar's value behind it.
+const BAR_MARGIN: f64 = 90.0;
+/// Characters of a name that fit a line of the chart.
+const NAME_CHARACTERS_MAX: usize = 90;
 
 /// A logarithmic axis: both ends are above zero.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -160,7 +165,7 @@ pub(super) fn curves(
             }
         }
     }
-    svg.push_str("</svg>\n");
+    svg.push_str("</svg></div>\n");
     svg
 }
 
@@ -172,9 +177,8 @@ pub(super) struct Bar {
     pub(super) label: String,
 }
 
-/// Bars from zero, below each other.
+/// Bars from zero, below each other, each below its name: names may be long.
 pub(super) fn bars(id: &str, title: &str, description: &str, bars: &[Bar]) -> String {
-    let [left, right] = BAR_MARGINS;
     let longest = bars
         .iter()
         .map(|bar| bar.value)
@@ -183,27 +187,39 @@ pub(super) fn bars(id: &str, title: &str, description: &str, bars: &[Bar]) -> St
     let top = |index: usize| 4.0 + BAR_STEP * index as f64;
     let mut svg = open(id, title, description, top(bars.len()));
     for (index, bar) in bars.iter().enumerate() {
-        let length = bar.value.max(0.0) / longest * (WIDTH - left - right);
-        let (top, line) = (top(index), top(index) + 15.0);
+        let length = bar.value.max(0.0) / longest * (WIDTH - BAR_MARGIN);
+        let (name, top) = (top(index) + 14.0, top(index) + BAR_DROP);
         let _ = writeln!(
             svg,
-            "<text x=\"{:.1}\" y=\"{line:.1}\" text-anchor=\"end\">{}</text>\
-             <rect class=\"bar s{}\" x=\"{left}\" y=\"{top:.1}\" width=\"{length:.1}\" \
-             height=\"{BAR_HEIGHT}\"/><text x=\"{:.1}\" y=\"{line:.1}\">{}</text>",
-            left - 8.0,
-            escape(&bar.name),
+            "<text x=\"0\" y=\"{name:.1}\">{}</text>\
+             <rect class=\"bar s{}\" x=\"0\" y=\"{top:.1}\" width=\"{length:.1}\" \
+             height=\"{BAR_HEIGHT}\"/><text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            escape(&shortened(&bar.name)),
             bar.series % COLOURS,
-            left + length + 6.0,
+            length + 6.0,
+            top + 15.0,
             escape(&bar.label)
         );
     }
-    svg.push_str("</svg>\n");
+    svg.push_str("</svg></div>\n");
     svg
+}
+
+/// A name that fits a line: its end is what tells targets apart, so that the middle goes.
+fn shortened(name: &str) -> String {
+    let count = name.chars().count();
+    if count <= NAME_CHARACTERS_MAX {
+        return name.to_owned();
+    }
+    let half = NAME_CHARACTERS_MAX / 2;
+    let begin: String = name.chars().take(half).collect();
+    let end: String = name.chars().skip(count - half + 1).collect();
+    format!("{begin}…{end}")
 }
 
 fn open(id: &str, title: &str, description: &str, height: f64) -> String {
     format!(
-        "<svg role=\"img\" aria-labelledby=\"{id}-title {id}-text\" viewBox=\"0 0 {WIDTH} {height}\">\n\
+        "<div class=\"wide\"><svg class=\"chart\" role=\"img\" aria-labelledby=\"{id}-title {id}-text\" viewBox=\"0 0 {WIDTH} {height}\">\n\
          <title id=\"{id}-title\">{}</title>\n<desc id=\"{id}-text\">{}</desc>\n",
         escape(title),
         escape(description)

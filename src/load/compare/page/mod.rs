@@ -11,7 +11,8 @@ use std::fmt::Write;
 
 use chart::{Axis, Bar, Curve, Scale};
 
-use super::study::Study;
+use super::runs::Runs;
+use super::study::{Machine, Settings, Study};
 use super::{Comparison, Line, Measure, Role, Verdict};
 use crate::load::report::human;
 
@@ -30,50 +31,184 @@ const STYLE: &str = "\
 body { margin: 0 auto; padding: 1.5rem; max-width: 60rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-p.note, caption { color: var(--faint); } caption { text-align: left; padding-bottom: 0.4rem; }
+h1 { overflow-wrap: anywhere; } p.note { color: var(--faint); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid var(--rule); text-align: left;
-  vertical-align: top; }
+th, td { padding: 0.25rem 0.8rem 0.25rem 0; border-bottom: 1px solid var(--rule); text-align: left;
+  vertical-align: top; white-space: nowrap; }
+.settings td { white-space: normal; overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; }
-svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; } svg.chart { min-width: 40rem; }
 svg text { fill: var(--ink); } .grid { stroke: var(--rule); }
 .curve { fill: none; stroke-width: 2; } .dashed { stroke-dasharray: 6 4; }
 ul.legend { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; }
 ul.legend svg { width: 2rem; height: 0.8rem; margin-right: 0.4rem; }
 ";
 
+/// A page before it is written: what stands in it, in this order.
+struct Page<'a> {
+    title: String,
+    notes: Vec<String>,
+    comparisons: Vec<Part<'a>>,
+    sweeps: Vec<Sweep<'a>>,
+    /// Of the whole page.
+    facts: Vec<(&'static str, String)>,
+    /// Of each candidate.
+    settings: Vec<(&'a str, &'a Settings)>,
+}
+
+/// A comparison, with a heading of its own if there are several.
+struct Part<'a> {
+    title: Option<String>,
+    comparison: &'a Comparison,
+}
+
+/// The same comparison with more and more outstanding.
+struct Sweep<'a> {
+    /// Added to the heading.
+    title: Option<String>,
+    /// What the number of each step counts.
+    counted: &'static str,
+    steps: Vec<(u32, &'a Comparison)>,
+}
+
 /// The study as a page.
 #[must_use]
 pub fn render(study: &Study) -> String {
     let main = &study.main;
-    let mut page =
-        String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
-    let _ = write!(
-        page,
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <title>Comparison by holdfast bench</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n\
-         <h1>{}</h1>\n<p class=\"note\">{} rounds of bursts of {} ms by turns. Ratios are to {}, in the \
-         same round.</p>\n",
-        series_style(),
-        escape(&names(main).join(" · ")),
-        main.schedule.pairs,
-        main.schedule.burst.as_millis(),
-        escape(&main.lines[0].name),
-    );
-    page.push_str("<h2>Ratios</h2>\n");
-    page.push_str(&ratios(main));
-    page.push_str("<h2>Latency by percentile</h2>\n");
-    page.push_str(&legend(main));
-    page.push_str(&percentiles(main));
-    page.push_str("<h2>IOPS and latency over depth</h2>\n");
-    page.push_str(&depths(study));
-    page.push_str("<h2>CPU time per I/O</h2>\n");
-    page.push_str(&cpu(main));
-    page.push_str("<h2>Configuration</h2>\n");
-    page.push_str(&configuration(study));
-    page.push_str("</body>\n</html>\n");
-    page
+    let machine = &study.machine;
+    let named = shown(main).map(|line| line.name.as_str());
+    let page = Page {
+        title: names(main).join(" · "),
+        notes: vec![format!(
+            "{} rounds of bursts of {} ms by turns. Ratios are to {}, in the same round.",
+            main.schedule.pairs,
+            main.schedule.burst.as_millis(),
+            main.lines[0].name
+        )],
+        comparisons: vec![Part {
+            title: None,
+            comparison: main,
+        }],
+        sweeps: vec![Sweep {
+            title: None,
+            counted: "depth",
+            steps: study
+                .by_depth
+                .iter()
+                .map(|(depth, one)| (*depth, one))
+                .collect(),
+        }],
+        facts: vec![
+            ("program", machine.program.clone()),
+            ("kernel", machine.kernel.clone()),
+            ("processor", machine.cpu.clone()),
+            ("processors", machine.cores.to_string()),
+            ("started", study.started.clone()),
+        ],
+        settings: named.zip(&study.settings).collect(),
+    };
+    page.write()
+}
+
+/// Runs of fio as a page.
+#[must_use]
+pub fn render_runs(runs: &Runs) -> String {
+    let named: Vec<&str> = runs
+        .settings
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let mut notes = vec![format!(
+        "From files, of runs that did not take turns: how far a ratio to {} is noise is not known.",
+        named[0]
+    )];
+    if !runs.left_out.is_empty() {
+        let shapes: Vec<String> = runs.left_out.iter().map(ToString::to_string).collect();
+        notes.push(format!(
+            "Not in all files, and left out: {}.",
+            shapes.join("; ")
+        ));
+    }
+    let part = |(shape, comparison)| Part {
+        title: Some(format!("{shape}")),
+        comparison,
+    };
+    let page = Page {
+        title: named.join(" · "),
+        notes,
+        comparisons: runs
+            .shapes
+            .iter()
+            .map(|(shape, one)| part((shape, one)))
+            .collect(),
+        sweeps: runs
+            .sweeps()
+            .into_iter()
+            .map(|(title, steps)| Sweep {
+                title: Some(title),
+                counted: "outstanding",
+                steps,
+            })
+            .collect(),
+        facts: vec![("page by", Machine::here().program)],
+        settings: named
+            .into_iter()
+            .zip(runs.settings.iter().map(|(_, one)| one))
+            .collect(),
+    };
+    page.write()
+}
+
+impl Page<'_> {
+    fn write(&self) -> String {
+        let mut page = String::from(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n",
+        );
+        let _ = write!(
+            page,
+            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+             <title>Comparison by holdfast bench</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n\
+             <h1>{}</h1>\n",
+            series_style(),
+            escape(&self.title)
+        );
+        for note in &self.notes {
+            let _ = writeln!(page, "<p class=\"note\">{}</p>", escape(note));
+        }
+        for (index, part) in self.comparisons.iter().enumerate() {
+            let level = match &part.title {
+                None => 2,
+                Some(title) => {
+                    let _ = writeln!(page, "<h2>{}</h2>", escape(title));
+                    3
+                }
+            };
+            let mut section = |title: &str, content: String| {
+                let _ = write!(page, "<h{level}>{title}</h{level}>\n{content}");
+            };
+            section("Ratios", ratios(part.comparison));
+            let text = legend(part.comparison) + &percentiles(index, part.comparison);
+            section("Latency by percentile", text);
+            section("CPU time per I/O", cpu(index, part.comparison));
+        }
+        for (index, sweep) in self.sweeps.iter().enumerate() {
+            let of = sweep
+                .title
+                .as_ref()
+                .map(|title| format!(": {}", escape(title)));
+            let of = of.unwrap_or_default();
+            let _ = write!(
+                page,
+                "<h2>IOPS and latency over depth{of}</h2>\n{}",
+                depths(index, sweep)
+            );
+        }
+        page.push_str("<h2>Configuration</h2>\n");
+        page.push_str(&self.configuration());
+        page.push_str("</body>\n</html>\n");
+        page
+    }
 }
 
 /// `text` in XML.
@@ -135,6 +270,7 @@ const fn title(measure: Measure) -> &'static str {
         Measure::P50 => "p50",
         Measure::ClientCpu => "client CPU per I/O",
         Measure::ServerCpu => "server CPU per I/O",
+        Measure::SlowestSession => "slowest session of the mean",
     }
 }
 
@@ -142,6 +278,7 @@ fn amount(measure: Measure, value: f64) -> String {
     match measure {
         Measure::Iops => human::count(value),
         Measure::P50 | Measure::ClientCpu | Measure::ServerCpu => human::time(whole(value)),
+        Measure::SlowestSession => format!("{value:.2}"),
     }
 }
 
@@ -156,8 +293,8 @@ fn whole(nanos: f64) -> u64 {
 
 fn ratios(comparison: &Comparison) -> String {
     let mut table = String::from(
-        "<div class=\"wide\"><table>\n<caption>Within noise: no farther from 1 than the control's \
-         quartiles, or quartiles on both sides of 1.</caption>\n<thead><tr><th>measure</th>\
+        "<p class=\"note\">Within noise: no farther from 1 than the control's quartiles, or quartiles on \
+         both sides of 1.</p>\n<div class=\"wide\"><table>\n<thead><tr><th>measure</th>\
          <th>candidate</th><th class=\"number\">median</th><th class=\"number\">ratio</th>\
          <th class=\"number\">quartiles</th><th class=\"number\">extremes</th><th>verdict</th></tr>\
          </thead>\n<tbody>\n",
@@ -182,7 +319,7 @@ fn ratios(comparison: &Comparison) -> String {
             );
             let verdict = match line.role {
                 Role::Reference => "reference",
-                Role::Control => "control: the noise",
+                Role::Control => "control",
                 Role::Candidate => comparison.verdict(line, measure).map_or("–", Verdict::name),
             };
             let _ = writeln!(
@@ -199,7 +336,7 @@ fn ratios(comparison: &Comparison) -> String {
     table + "</tbody>\n</table></div>\n"
 }
 
-fn percentiles(comparison: &Comparison) -> String {
+fn percentiles(index: usize, comparison: &Comparison) -> String {
     let curves: Vec<Curve> = shown(comparison)
         .enumerate()
         .map(|(series, line)| {
@@ -246,7 +383,7 @@ fn percentiles(comparison: &Comparison) -> String {
     match latency_scale(&curves) {
         None => nothing("no I/O was measured"),
         Some(y) => chart::curves(
-            "percentiles",
+            &format!("percentiles-{index}"),
             "Latency by percentile",
             &description,
             [&x, &y],
@@ -266,16 +403,20 @@ fn latency_scale(curves: &[Curve]) -> Option<Scale> {
     })
 }
 
-fn depths(study: &Study) -> String {
+fn depths(index: usize, sweep: &Sweep<'_>) -> String {
+    let counted = sweep.counted;
+    let Some((_, first)) = sweep.steps.first() else {
+        return nothing("not measured: --depths was not given");
+    };
     let mut curves = Vec::new();
-    for series in 0..shown(&study.main).count() {
+    for series in 0..shown(first).count() {
         for (quantile, is_dashed) in [(0.5, false), (0.99, true)] {
-            let points = study.by_depth.iter().filter_map(|(depth, comparison)| {
+            let points = sweep.steps.iter().filter_map(|(number, comparison)| {
                 let line = shown(comparison).nth(series)?;
                 let iops = line.median(Measure::Iops)?;
                 let latency = line.latency().value_at_quantile(quantile);
                 let text = format!(
-                    "{}, depth {depth}: {} IOPS, p{:.0} {}",
+                    "{}, {counted} {number}: {} IOPS, p{:.0} {}",
                     line.name,
                     human::count(iops),
                     quantile * 100.0,
@@ -293,7 +434,7 @@ fn depths(study: &Study) -> String {
     let iops = curves.iter().flat_map(|curve| &curve.points);
     let (Some(axis), Some(y)) = (Axis::around(iops.map(|(x, ..)| *x)), latency_scale(&curves))
     else {
-        return nothing("not measured: --depths was not given");
+        return nothing("no I/O was measured");
     };
     let x = Scale {
         axis,
@@ -304,18 +445,18 @@ fn depths(study: &Study) -> String {
             .map(|tick| (tick, human::count(tick)))
             .collect(),
     };
-    let depths: Vec<String> = study
-        .by_depth
+    let numbers: Vec<String> = sweep
+        .steps
         .iter()
-        .map(|(depth, _)| depth.to_string())
+        .map(|(number, _)| number.to_string())
         .collect();
     let text = format!(
-        "One point for each depth of {}. Drawn through: p50. Dashed: p99.",
-        depths.join(", ")
+        "One point for each {counted} of {}. Drawn through: p50. Dashed: p99.",
+        numbers.join(", ")
     );
-    format!("{}<p class=\"note\">{text}</p>\n", legend(&study.main))
+    format!("{}<p class=\"note\">{text}</p>\n", legend(first))
         + &chart::curves(
-            "depths",
+            &format!("depths-{index}"),
             "IOPS against latency over depth",
             &text,
             [&x, &y],
@@ -323,7 +464,7 @@ fn depths(study: &Study) -> String {
         )
 }
 
-fn cpu(comparison: &Comparison) -> String {
+fn cpu(index: usize, comparison: &Comparison) -> String {
     let mut bars = Vec::new();
     for (series, line) in shown(comparison).enumerate() {
         for (measure, side) in [
@@ -344,51 +485,37 @@ fn cpu(comparison: &Comparison) -> String {
         .iter()
         .map(|bar| format!("{}: {}", bar.name, bar.label))
         .collect();
-    chart::bars("cpu", "CPU time per I/O", &told.join("; "), &bars)
-        + "<p class=\"note\">A side that spins spends all of its time. The server's time is known where \
+    chart::bars(
+        &format!("cpu-{index}"),
+        "CPU time per I/O",
+        &told.join("; "),
+        &bars,
+    ) + "<p class=\"note\">A side that spins spends all of its time. The server's time is known where \
            it was started for the comparison.</p>\n"
 }
 
-fn configuration(study: &Study) -> String {
-    let machine = &study.machine;
-    let mut text = String::from("<div class=\"wide\"><table>\n<tbody>\n");
-    let mut row = |name: &str, value: &str| {
+impl Page<'_> {
+    fn configuration(&self) -> String {
+        let mut text = settings_table(self.facts.iter());
+        for (name, settings) in &self.settings {
+            let _ = writeln!(text, "<h3>{}</h3>", escape(name));
+            text.push_str(&settings_table(settings.iter()));
+        }
+        text
+    }
+}
+
+fn settings_table<'a>(settings: impl Iterator<Item = &'a (&'static str, String)>) -> String {
+    let mut table = String::from("<div class=\"wide\"><table class=\"settings\">\n<tbody>\n");
+    for (name, value) in settings {
         let _ = writeln!(
-            text,
+            table,
             "<tr><th scope=\"row\">{}</th><td>{}</td></tr>",
             escape(name),
             escape(value)
         );
-    };
-    row("program", &machine.program);
-    row("kernel", &machine.kernel);
-    row("processor", &machine.cpu);
-    row("processors", &machine.cores.to_string());
-    row(
-        "started",
-        &format!(
-            "{} seconds after 1970-01-01 UTC",
-            study.started_at.as_secs()
-        ),
-    );
-    text.push_str("</tbody>\n</table></div>\n");
-    for (line, settings) in shown(&study.main).zip(&study.settings) {
-        let _ = write!(
-            text,
-            "<h3>{}</h3>\n<div class=\"wide\"><table>\n<tbody>\n",
-            escape(&line.name)
-        );
-        for (name, value) in settings {
-            let _ = writeln!(
-                text,
-                "<tr><th scope=\"row\">{}</th><td>{}</td></tr>",
-                escape(name),
-                escape(value)
-            );
-        }
-        text.push_str("</tbody>\n</table></div>\n");
     }
-    text
+    table + "</tbody>\n</table></div>\n"
 }
 
 fn nothing(why: &str) -> String {

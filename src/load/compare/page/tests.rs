@@ -24,6 +24,7 @@ fn line(name: &str, role: Role, scale: u64) -> Line {
                 p50_ns: nanos(500 * scale),
                 client_cpu_ns: 100.0,
                 server_cpu_ns: Some(200.0),
+                slowest_share: None,
             };
             3
         ],
@@ -48,6 +49,7 @@ fn comparison(scale: u64) -> Comparison {
 fn study(by_depth: Vec<(u32, Comparison)>) -> Study {
     Study {
         started_at: Duration::from_secs(1),
+        started: "1970-01-01 00:00:01.000Z".to_owned(),
         machine: Machine::here(),
         settings: vec![
             vec![("subject", "iscsi://h/iqn.2024-01.example:a/0".to_owned())],
