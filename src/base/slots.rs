@@ -104,10 +104,23 @@ impl<T> Slots<T> {
     }
 
     /// Takes `value` in, or hands it back when the slab is full.
+    #[inline]
     pub fn insert(&mut self, value: T) -> Result<SlotKey, T> {
         if self.is_full() {
             return Err(value);
         }
+        Ok(self.occupy(value))
+    }
+
+    /// Takes in what `make` makes, unless the slab is full. Large values are not moved about so.
+    #[inline]
+    pub fn insert_with(&mut self, make: impl FnOnce() -> T) -> Option<SlotKey> {
+        (!self.is_full()).then(|| self.occupy(make()))
+    }
+
+    /// The slab is not full.
+    #[inline]
+    fn occupy(&mut self, value: T) -> SlotKey {
         self.length += 1;
         if self.free == END {
             let index = u32::try_from(self.slots.len()).unwrap_or(END);
@@ -116,10 +129,10 @@ impl<T> Slots<T> {
                 generation: 1,
                 state: State::Occupied(value),
             });
-            return Ok(SlotKey {
+            return SlotKey {
                 index,
                 generation: 1,
-            });
+            };
         }
         let index = self.free;
         let slot = &mut self.slots[index as usize];
@@ -128,10 +141,10 @@ impl<T> Slots<T> {
         };
         self.free = next;
         slot.state = State::Occupied(value);
-        Ok(SlotKey {
+        SlotKey {
             index,
             generation: slot.generation,
-        })
+        }
     }
 
     /// The entry of `key`, unless it has gone.
@@ -156,6 +169,23 @@ impl<T> Slots<T> {
             }) if *generation == key.generation => Some(value),
             _ => None,
         }
+    }
+
+    /// Drops the entry of `key` where it is; its key is stale from here on. Returns whether it was
+    /// there.
+    #[inline]
+    pub fn release(&mut self, key: SlotKey) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        let Some(slot) = self.slots.get_mut(key.index as usize) else {
+            return false;
+        };
+        slot.state = State::Free { next: self.free };
+        slot.generation = slot.generation.wrapping_add(1).max(1);
+        self.free = key.index;
+        self.length -= 1;
+        true
     }
 
     /// Takes the entry of `key` out; its key is stale from here on.

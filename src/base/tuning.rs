@@ -64,7 +64,7 @@ pub struct Tuning {
     pub connections: Placement,
     /// `SO_SNDBUF` and `SO_RCVBUF` of each connection, in bytes; `None` leaves them to the kernel.
     pub socket_buffer_bytes: Option<usize>,
-    /// Up to that many sockets of a reactor are received from and sent to directly while it polls.
+    /// How many sockets of a reactor are received from and sent to directly while it polls.
     pub direct_sockets_max: u32,
     /// The congestion control of each connection; `None` leaves it to the kernel.
     pub congestion_control: Option<String>,

@@ -83,20 +83,22 @@ impl Tasks {
             .saturating_sub(tasks.saturating_sub(self.immediates))
     }
 
-    /// Takes a task in, or hands it back when there is no room or its tag is in use.
-    #[allow(
-        clippy::result_large_err,
-        reason = "the task is handed back, not an error"
-    )]
-    pub(super) fn insert(&mut self, task: Task) -> Result<TaskId, Task> {
-        if !self.has_room(task.immediate) || self.tags.find(task.tag).is_some() {
-            return Err(task);
+    /// Takes in the task that `make` makes of its tag and of whether it is immediate, unless there
+    /// is no room or the tag is in use.
+    #[inline]
+    pub(super) fn insert(
+        &mut self,
+        tag: u32,
+        immediate: bool,
+        make: impl FnOnce() -> Task,
+    ) -> Option<TaskId> {
+        if !self.has_room(immediate) || self.tags.find(tag).is_some() {
+            return None;
         }
-        let (tag, immediate) = (task.tag, task.immediate);
-        let id = TaskId(self.slots.insert(task)?);
+        let id = TaskId(self.slots.insert_with(make)?);
         self.tags.insert(tag, id);
         self.immediates += u32::from(immediate);
-        Ok(id)
+        Some(id)
     }
 
     /// The task that an Initiator Task Tag names.
@@ -118,6 +120,18 @@ impl Tasks {
         self.tags.remove(task.tag);
         self.immediates -= u32::from(task.immediate);
         Some(task)
+    }
+
+    /// Forgets a task; its tag is free.
+    #[inline]
+    pub(super) fn release(&mut self, id: TaskId) {
+        let Some(task) = self.slots.get(id.0) else {
+            return;
+        };
+        let (tag, immediate) = (task.tag, task.immediate);
+        self.slots.release(id.0);
+        self.tags.remove(tag);
+        self.immediates -= u32::from(immediate);
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Task> {
@@ -152,13 +166,19 @@ mod tests {
     #[test]
     fn immediate_and_numbered_tasks_have_room_of_their_own() {
         let mut tasks = Tasks::new(2, 1);
-        let first = tasks.insert(task(1, false)).unwrap();
-        tasks.insert(task(2, true)).unwrap();
-        assert!(tasks.insert(task(3, true)).is_err());
-        assert!(tasks.insert(task(1, false)).is_err(), "the tag is in use");
+        let insert = |tasks: &mut Tasks, tag, immediate| {
+            tasks.insert(tag, immediate, || task(tag, immediate))
+        };
+        let first = insert(&mut tasks, 1, false).unwrap();
+        let second = insert(&mut tasks, 2, true).unwrap();
+        assert!(insert(&mut tasks, 3, true).is_none());
+        assert!(insert(&mut tasks, 1, false).is_none(), "the tag is in use");
         assert_eq!(tasks.free_commands(), 1);
-        tasks.insert(task(3, false)).unwrap();
-        assert!(tasks.insert(task(4, false)).is_err());
+        insert(&mut tasks, 3, false).unwrap();
+        assert!(insert(&mut tasks, 4, false).is_none());
+        tasks.release(second);
+        assert_eq!(tasks.find(2), None);
+        assert!(insert(&mut tasks, 2, true).is_some());
         assert_eq!(tasks.remove(first).map(|task| task.tag), Some(1));
         assert_eq!(tasks.find(1), None);
         assert_eq!(tasks.free_commands(), 1);

@@ -17,9 +17,9 @@ pub struct NetConfig {
     pub sockets_max: u32,
     /// Memory for receive buffers, in bytes.
     pub receive_bytes: usize,
-    /// Up to that many sockets, io_uring is left aside while the reactor polls, and each socket is
-    /// received from and sent to directly: the lowest latency, at the price of a system call per
-    /// socket and tick. Zero: never.
+    /// That many sockets io_uring leaves aside while the reactor polls: each is received from and
+    /// sent to directly, which has the lowest latency, at the price of a system call per socket and
+    /// tick. If there are more sockets, it is those that speak; a silent one makes way. Zero: never.
     pub direct_sockets_max: u32,
     /// Options of accepted connections.
     pub options: SocketOptions,

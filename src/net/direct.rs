@@ -3,7 +3,7 @@
 use crate::base::buffer::Buffer;
 use crate::base::gather::Gather;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 
@@ -55,7 +55,12 @@ impl Sender {
 fn send_slices(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     loop {
-        match sendmsg(&socket, slices, &mut SendAncillaryBuffer::default(), flags) {
+        let sent = match slices {
+            // The kernel has no list to copy in and check.
+            [slice] => send(&socket, slice, flags),
+            _ => sendmsg(&socket, slices, &mut SendAncillaryBuffer::default(), flags),
+        };
+        match sent {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(Errno::AGAIN) => return Ok(None),
             Err(Errno::INTR) => {}

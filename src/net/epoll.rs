@@ -6,7 +6,7 @@
 use super::direct::{self, Sender};
 use super::listener::{self, LISTENERS_MAX, Listener};
 use super::receive::{RECEIVE_BYTES, ReceivePool, RecvBuffer};
-use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SocketId};
+use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
 use crate::base::slots::{SlotKey, Slots};
@@ -206,7 +206,7 @@ impl MioNet {
         driver: &Driver,
         id: SocketId,
         gather: Gather,
-    ) -> Result<(), Gather> {
+    ) -> Result<SendOutcome, Gather> {
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return Err(gather);
         };
@@ -215,9 +215,17 @@ impl MioNet {
         }
         assert!(socket.sending.is_none(), "one send at a time on a socket");
         socket.sending = Some(Outgoing { gather, skip: 0 });
-        self.write(driver, id.0);
+        if let Some(gather) = self.write(driver, id.0) {
+            return Ok(SendOutcome::Done(gather));
+        }
         self.enqueue_if_ready(id.0);
-        Ok(())
+        Ok(SendOutcome::Underway)
+    }
+
+    pub(super) fn sends_at_once(&self, id: SocketId) -> bool {
+        self.sockets
+            .get(id.0)
+            .is_some_and(|socket| socket.writable && socket.sending.is_none())
     }
 
     pub(super) fn close(&mut self, driver: &Driver, id: SocketId) {
@@ -271,8 +279,13 @@ impl MioNet {
             return;
         };
         socket.queued = false;
-        if socket.sending.is_some() && socket.writable {
-            self.write(driver, key);
+        if socket.sending.is_some()
+            && socket.writable
+            && let Some(gather) = self.write(driver, key)
+        {
+            let id = SocketId(key);
+            self.pending.push(NetEvent::Sent { id, gather });
+            self.finish(driver, key);
         }
         let starved = self.read(driver, key);
         if starved {
@@ -312,22 +325,14 @@ impl MioNet {
         false
     }
 
-    /// Sends until all is sent, the socket takes no more, or the turn is over.
-    fn write(&mut self, driver: &Driver, key: SlotKey) {
-        let Some(socket) = self.sockets.get_mut(key) else {
-            return;
-        };
-        let Some(mut outgoing) = socket.sending.take() else {
-            return;
-        };
+    /// Sends until all is sent, the socket takes no more, or the turn is over. Returns what has been
+    /// sent as a whole.
+    fn write(&mut self, driver: &Driver, key: SlotKey) -> Option<Gather> {
+        let socket = self.sockets.get_mut(key)?;
+        let mut outgoing = socket.sending.take()?;
         for _ in 0..SENDS_PER_TURN {
             if outgoing.skip == outgoing.gather.len() {
-                let gather = outgoing.gather;
-                self.pending.push(NetEvent::Sent {
-                    id: SocketId(key),
-                    gather,
-                });
-                return self.finish(driver, key);
+                return Some(outgoing.gather);
             }
             match self
                 .sender
@@ -338,10 +343,14 @@ impl MioNet {
                     socket.writable = false;
                     break;
                 }
-                Err(error) => return self.end(driver, key, Some(error), true),
+                Err(error) => {
+                    self.end(driver, key, Some(error), true);
+                    return None;
+                }
             }
         }
         socket.sending = Some(outgoing);
+        None
     }
 
     /// Lets a socket go, after what it is sending unless that is cut short.

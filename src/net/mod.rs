@@ -94,6 +94,16 @@ pub enum NetEvent {
     },
 }
 
+/// What became of a list that [`Net::send`] took.
+#[derive(Debug)]
+pub enum SendOutcome {
+    /// All of it is with the kernel already. Here it is, to be cleared and used again; no event
+    /// follows.
+    Done(Gather),
+    /// `Sent` follows, or `Closed`.
+    Underway,
+}
+
 /// An operation is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the socket has an operation in flight, or is gone")]
@@ -188,7 +198,7 @@ impl Net {
         engine!(self, net => net.receive(driver, id));
     }
 
-    /// Sends all of `gather`: one `Sent` follows, or `Closed`. An empty list is sent at once.
+    /// Sends all of `gather`, at once or with a `Sent` to follow.
     ///
     /// # Errors
     /// The list itself, when the socket is gone or going.
@@ -200,8 +210,18 @@ impl Net {
         driver: &mut Driver,
         id: SocketId,
         gather: Gather,
-    ) -> Result<(), Gather> {
+    ) -> Result<SendOutcome, Gather> {
         engine!(self, net => net.send(driver, id, gather))
+    }
+
+    /// Whether [`Net::send`] goes straight to the kernel, and so gains nothing by waiting for the
+    /// end of the tick.
+    #[must_use]
+    pub fn sends_at_once(&self, id: SocketId) -> bool {
+        match &self.inner {
+            Inner::Uring(net) => net.sends_at_once(id),
+            Inner::Mio(net) => net.sends_at_once(id),
+        }
     }
 
     /// Closes a socket, dropping what has not been sent. `Closed` follows.

@@ -24,9 +24,13 @@ impl<'a> Fields<'a> {
     }
 
     /// `N` bytes from `at`, as they stand.
+    #[inline]
     pub(super) fn array<const N: usize>(self, at: usize) -> [u8; N] {
-        let mut bytes = [0; N];
         let rest = self.0.get(at..).unwrap_or_default();
+        if let Some(whole) = rest.first_chunk() {
+            return *whole;
+        }
+        let mut bytes = [0; N];
         for (into, from) in bytes.iter_mut().zip(rest) {
             *into = *from;
         }

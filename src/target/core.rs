@@ -17,7 +17,7 @@ use crate::base::gather::{Gather, Payload};
 use crate::base::limits;
 use crate::base::slots::{SlotKey, Slots};
 use crate::iscsi::Command;
-use crate::net::{Net, NetEvent, SocketId};
+use crate::net::{Net, NetEvent, SendOutcome, SocketId};
 use crate::reactor::{App, Driver, Progress, Source, Tick};
 use crate::ring::Owner;
 use futures_channel::oneshot;
@@ -447,6 +447,18 @@ impl Core {
         self.dirty.clear();
     }
 
+    /// Sends what a connection has to say, unless it waits for the end of the tick with nothing to
+    /// lose: where a send is a system call of its own, the peer can go to work meanwhile.
+    pub(crate) fn send_early(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
+        let Some(conn) = self.connections.get(key) else {
+            return;
+        };
+        let at_once = |socket| self.net.sends_at_once(socket);
+        if conn.phase == Phase::Full && conn.socket.is_some_and(at_once) {
+            self.send_output(key, turn);
+        }
+    }
+
     fn send_output(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
@@ -459,9 +471,17 @@ impl Core {
         let gather = conn.iscsi.take_output(std::mem::take(&mut conn.spare));
         let bytes = gather.len();
         match self.net.send(turn.tick.driver, socket, gather) {
-            Ok(()) => {
+            Ok(SendOutcome::Underway) => {
                 conn.sending = true;
                 conn.sending_bytes = bytes;
+            }
+            Ok(SendOutcome::Done(mut gather)) => {
+                clear(&mut gather, &mut turn.tick.driver.pool);
+                conn.spare = gather;
+                // It may have waited for room in the send queue.
+                if conn.input.is_some() {
+                    self.pump(key, turn);
+                }
             }
             // The socket is going; its end is on the way.
             Err(mut gather) => {

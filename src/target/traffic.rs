@@ -31,6 +31,7 @@ impl Core {
             at: 0,
         });
         self.pump(key, turn);
+        self.send_early(key, turn);
     }
 
     /// Parses what has been received for as long as the connection takes events, then asks for
@@ -78,7 +79,9 @@ impl Core {
                 self.net.recycle(buffer);
             }
             match event {
-                Some(event) => self.handle_event(key, event, turn),
+                Some(event) => {
+                    self.handle_event(key, event, turn);
+                }
                 None if exhausted => {}
                 // The connection wants an answer first.
                 None => break,

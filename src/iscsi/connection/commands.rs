@@ -35,21 +35,20 @@ impl Session {
             (false, _) => 0,
         };
         let bytes = bhs.data_segment_bytes();
-        let transfer = Transfer::new(write_length, bytes, !pdu.final_pdu, &self.parameters);
-        let burst_follows = transfer.burst_follows();
-        let task = Task {
+        let made = || Task {
             kind: Kind::Command,
             tag: pdu.initiator_task_tag,
             lun: pdu.lun,
             immediate: pdu.immediate,
             read_length,
             bidirectional: pdu.read && pdu.write,
-            transfer,
+            transfer: Transfer::new(write_length, bytes, !pdu.final_pdu, &self.parameters),
             buffer: None,
             data_sn: 0,
             progress: link.now,
         };
-        let Ok(task) = self.tasks.insert(task) else {
+        let (tag, immediate) = (pdu.initiator_task_tag, pdu.immediate);
+        let Some(task) = self.tasks.insert(tag, immediate, made) else {
             self.reject(link, &bhs, RejectReason::TooManyImmediate);
             return Sink::Discard;
         };
@@ -68,6 +67,11 @@ impl Session {
             write_length,
             immediate: pdu.immediate,
         }));
+        let burst_follows = write_length > 0
+            && self
+                .tasks
+                .get(task)
+                .is_some_and(|task| task.transfer.burst_follows());
         if burst_follows {
             self.watch_for_stall(link);
         }
@@ -88,7 +92,7 @@ impl Session {
         if !self.may_start(link, bhs) {
             return;
         }
-        let task = Task {
+        let made = || Task {
             kind: Kind::TaskManagement,
             tag: pdu.initiator_task_tag,
             lun: pdu.lun,
@@ -100,7 +104,8 @@ impl Session {
             data_sn: 0,
             progress: link.now,
         };
-        let Ok(task) = self.tasks.insert(task) else {
+        let (tag, immediate) = (pdu.initiator_task_tag, pdu.immediate);
+        let Some(task) = self.tasks.insert(tag, immediate, made) else {
             return self.reject(link, bhs, RejectReason::TooManyImmediate);
         };
         let refused = match pdu.function {

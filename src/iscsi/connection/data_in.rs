@@ -97,7 +97,7 @@ impl Session {
         task.data_sn = task.data_sn.wrapping_add(pieces.pdus());
         if let Some(response) = status {
             let (residual, _) = task.residuals(response);
-            self.tasks.remove(id);
+            self.tasks.release(id);
             let stat_sn = link.output.take_stat_sn();
             pieces.status = Some((residual, stat_sn, self.numbers()));
         }
@@ -120,11 +120,14 @@ impl Session {
 
     /// Queues the SCSI Response and frees the task.
     pub(super) fn respond(&mut self, link: &mut Link, id: TaskId, response: &Response<'_>) {
-        let Some(task) = self.tasks.remove(id) else {
+        let Some(task) = self.tasks.get(id) else {
             return;
         };
-        let (exp_cmd_sn, max_cmd_sn) = self.numbers();
         let (residual, read_residual) = task.residuals(response);
+        let tag = task.tag;
+        let exp_data_sn = task.data_sn.wrapping_add(task.transfer.r2t_count());
+        self.tasks.release(id);
+        let (exp_cmd_sn, max_cmd_sn) = self.numbers();
         let pdu = ScsiResponse {
             read_overflow: read_residual.is_overflow(),
             read_underflow: read_residual.is_underflow(),
@@ -132,12 +135,12 @@ impl Session {
             underflow: residual.is_underflow(),
             response: u8::from(response.target_failure),
             status: response.status,
-            initiator_task_tag: task.tag,
+            initiator_task_tag: tag,
             snack_tag: 0,
             stat_sn: link.output.take_stat_sn(),
             exp_cmd_sn,
             max_cmd_sn,
-            exp_data_sn: task.data_sn.wrapping_add(task.transfer.r2t_count()),
+            exp_data_sn,
             read_residual: read_residual.count(),
             residual: residual.count(),
         };
@@ -207,23 +210,35 @@ impl Pieces {
 
     /// How many PDUs there are to come.
     fn pdus(&self) -> u32 {
+        let bytes = self.end.saturating_sub(self.template.buffer_offset);
+        if (1..=self.in_one_pdu()).contains(&bytes) {
+            return 1;
+        }
         let mut pieces = self.clone();
         let count = std::iter::from_fn(|| pieces.step()).count();
         u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes that the next PDU has room for.
+    fn in_one_pdu(&self) -> u32 {
+        let passed = match self.template.buffer_offset {
+            // Most commands need no division.
+            0 => 0,
+            offset => offset % self.max_burst_bytes,
+        };
+        (self.max_burst_bytes - passed).min(self.data_segment_bytes)
     }
 
     /// Bytes of the next PDU and whether a sequence ends with it, past which the offset then is.
     fn step(&mut self) -> Option<(u32, u32, bool)> {
         let offset = self.template.buffer_offset;
         let left = self.end.checked_sub(offset).filter(|left| *left > 0)?;
-        let burst = self.max_burst_bytes - offset % self.max_burst_bytes;
-        let bytes = left.min(self.data_segment_bytes).min(burst);
-        self.template.buffer_offset = offset + bytes;
-        Some((
-            offset,
-            bytes,
-            bytes == burst || (bytes == left && self.ends_sequence),
-        ))
+        let bytes = left.min(self.in_one_pdu());
+        let end = offset + bytes;
+        self.template.buffer_offset = end;
+        let ends_sequence =
+            (bytes == left && self.ends_sequence) || end.is_multiple_of(self.max_burst_bytes);
+        Some((offset, bytes, ends_sequence))
     }
 }
 

@@ -89,7 +89,24 @@ impl Header {
     }
 
     /// Whether `end` bytes are there, after taking what is missing from `input`.
+    #[inline]
     fn fill_to(&mut self, end: usize, input: &mut &[u8]) -> bool {
+        if self.filled >= end {
+            return true;
+        }
+        // A basic segment that has come in one piece is copied as one, without a loop or a call.
+        if self.filled == 0
+            && end == BHS_BYTES
+            && let (Some(room), Some((whole, rest))) = (
+                self.bytes.first_chunk_mut::<BHS_BYTES>(),
+                input.split_first_chunk(),
+            )
+        {
+            *room = *whole;
+            *input = rest;
+            self.filled = end;
+            return true;
+        }
         let bytes = end.saturating_sub(self.filled).min(input.len());
         let to = self.filled.saturating_add(bytes);
         if let (Some(room), Some((piece, rest))) = (

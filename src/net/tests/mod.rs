@@ -2,6 +2,7 @@
 
 mod harness;
 
+use crate::base::clock::Instant;
 use harness::{MODES, Mode, Report, Server, Style, connect, echo, pattern};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -44,6 +45,27 @@ fn many_sockets_share_few_receive_buffers() {
                     .unwrap_or_else(|error| panic!("{mode:?}: {error}"));
                 assert_eq!(back, sent, "{mode:?}");
             }
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn sockets_that_speak_and_are_silent_by_turns_all_get_their_answers() {
+    // Longer than a direct socket may be silent where others wait for its place.
+    const TURN: Duration = Duration::from_millis(3);
+    for mode in MODES {
+        let server = Server::start(mode, 1, Style::Echo);
+        let address = server.listen("127.0.0.1:0");
+        let mut clients: Vec<_> = (0..6).map(|_| connect(address)).collect();
+        for _ in 0..3 {
+            for client in &mut clients {
+                let begun = Instant::now();
+                while Instant::now().since(begun) < TURN {
+                    echo(client, 48);
+                }
+            }
+            clients.iter_mut().for_each(|client| echo(client, 4096));
         }
         server.stop();
     }

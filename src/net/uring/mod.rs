@@ -4,6 +4,10 @@
 //! rest hold none. The number lent starts small, because the kernel uses them in turn and few stay
 //! in the cache, and grows when it runs out. Where the kernel takes none (before Linux 5.19), sockets
 //! are polled for readiness and received from directly.
+//!
+//! While the reactor polls, a few sockets are *direct*: system calls of their own receive and send at
+//! once. A direct socket that is silent for a while gives its place up if there are others, and waits
+//! in the ring like them; the next one that speaks takes the place.
 
 mod accepting;
 mod transfer;
@@ -11,7 +15,7 @@ mod transfer;
 use super::direct::Sender;
 use super::listener::{self, LISTENERS_MAX, Listener};
 use super::receive::{RECEIVE_BYTES, ReceivePool, RecvBuffer};
-use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SocketId};
+use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
 use crate::base::slots::{SlotKey, Slots};
@@ -28,6 +32,8 @@ const COMPLETIONS_PER_POLL: usize = 1024;
 const LENT_MIN: usize = 8;
 /// How long until a receive that found no buffer is tried again, if nothing happens before.
 const STARVED_RETRY: Duration = Duration::from_millis(1);
+/// How long a direct socket may be silent before it makes way for others.
+const DIRECT_PATIENCE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 enum Receiving {
@@ -35,7 +41,7 @@ enum Receiving {
     /// Wants to, once there is a buffer or room in the ring.
     Queued,
     /// Is tried at each poll of this `Net`.
-    Direct,
+    Polled,
     InFlight(Ticket),
 }
 
@@ -57,6 +63,9 @@ struct Socket {
     sending: Sending,
     /// Whether the last receive left nothing behind.
     likely_empty: bool,
+    /// Whether it is received from and sent to by system calls of its own, and when that last
+    /// brought something.
+    direct: Option<Instant>,
     ending: Option<Ending>,
 }
 
@@ -83,12 +92,16 @@ pub(super) struct UringNet {
     lent_max: usize,
     /// Sockets with something queued.
     queue: VecDeque<SlotKey>,
+    /// How many sockets are direct.
+    direct: usize,
     /// Sockets to be tried at each poll.
-    direct: Vec<SlotKey>,
+    polled: Vec<SlotKey>,
     /// Events that came up between polls.
     pending: Vec<NetEvent>,
     sender: Sender,
     retry_at: Option<Instant>,
+    /// Of the last poll.
+    now: Instant,
 }
 
 /// The ring is there: `new` saw it.
@@ -116,7 +129,9 @@ impl UringNet {
             lent_wanted: LENT_MIN.min(lent_max),
             lent_max,
             queue: VecDeque::new(),
-            direct: Vec::new(),
+            direct: 0,
+            polled: Vec::new(),
+            now: Instant::ZERO,
             pending: Vec::new(),
             sender: Sender::default(),
             retry_at: None,
@@ -175,6 +190,7 @@ impl UringNet {
             receiving: Receiving::No,
             sending: Sending::No,
             likely_empty: false,
+            direct: None,
             ending: None,
         };
         self.sockets
@@ -188,7 +204,7 @@ impl UringNet {
         if !socket.is_quiet() || socket.ending.is_some() {
             return Err(Busy);
         }
-        let socket = self.sockets.remove(id.0).ok_or(Busy)?;
+        let socket = self.remove(id.0).ok_or(Busy)?;
         // Every operation that had a handle has ended, so this is the last one.
         socket
             .handle
@@ -198,16 +214,20 @@ impl UringNet {
     }
 
     pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId) {
-        let direct = self.polls_directly();
+        let has_room = self.direct < self.config.direct_sockets_max as usize;
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return;
         };
         if socket.ending.is_some() || !matches!(socket.receiving, Receiving::No) {
             return;
         }
-        if direct {
-            socket.receiving = Receiving::Direct;
-            self.direct.push(id.0);
+        if socket.direct.is_none() && has_room {
+            socket.direct = Some(self.now);
+            self.direct += 1;
+        }
+        if socket.direct.is_some() {
+            socket.receiving = Receiving::Polled;
+            self.polled.push(id.0);
         } else {
             self.start_receive(ring(driver), id.0);
         }
@@ -218,8 +238,7 @@ impl UringNet {
         driver: &mut Driver,
         id: SocketId,
         gather: Gather,
-    ) -> Result<(), Gather> {
-        let direct = self.polls_directly();
+    ) -> Result<SendOutcome, Gather> {
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return Err(gather);
         };
@@ -231,18 +250,23 @@ impl UringNet {
             "one send at a time on a socket"
         );
         let mut skip = 0;
-        if direct {
+        if socket.direct.is_some() {
             // An error comes again from the ring, and is dealt with there.
             if let Ok(Some(sent)) = self.sender.send(&socket.handle, &gather, 0) {
                 skip = sent;
             }
         }
         if skip == gather.len() {
-            self.pending.push(NetEvent::Sent { id, gather });
-        } else {
-            self.start_send(ring(driver), id.0, gather, skip);
+            return Ok(SendOutcome::Done(gather));
         }
-        Ok(())
+        self.start_send(ring(driver), id.0, gather, skip);
+        Ok(SendOutcome::Underway)
+    }
+
+    pub(super) fn sends_at_once(&self, id: SocketId) -> bool {
+        self.sockets
+            .get(id.0)
+            .is_some_and(|socket| socket.direct.is_some())
     }
 
     pub(super) fn close(&mut self, driver: &mut Driver, id: SocketId) {
@@ -250,7 +274,7 @@ impl UringNet {
     }
 
     pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
-        for key in std::mem::take(&mut self.direct) {
+        for key in std::mem::take(&mut self.polled) {
             if self.sockets.get(key).is_some_and(Socket::is_polled) {
                 self.start_receive(ring(driver), key);
             }
@@ -260,6 +284,7 @@ impl UringNet {
 
     pub(super) fn poll(&mut self, driver: &mut Driver, now: Instant, events: &mut Vec<NetEvent>) {
         let ring = ring(driver);
+        self.now = now;
         for _ in 0..COMPLETIONS_PER_POLL {
             let Some(completion) = ring.completion(Owner::Net) else {
                 break;
@@ -273,14 +298,16 @@ impl UringNet {
         if !self.queue.is_empty() {
             self.run_queue(ring, now);
         }
-        if !self.direct.is_empty() {
+        if !self.polled.is_empty() {
             self.poll_directly(ring);
         }
         events.append(&mut self.pending);
     }
 
-    fn polls_directly(&self) -> bool {
-        self.sockets.len() <= self.config.direct_sockets_max as usize
+    fn remove(&mut self, key: SlotKey) -> Option<Socket> {
+        let socket = self.sockets.remove(key)?;
+        self.direct -= usize::from(socket.direct.is_some());
+        Some(socket)
     }
 
     /// Lets a socket go as soon as nothing of it is in flight.
@@ -310,7 +337,7 @@ impl UringNet {
             return;
         }
         if let Some(ending) = socket.ending.take() {
-            self.sockets.remove(key);
+            self.remove(key);
             self.pending.push(NetEvent::Closed {
                 id: SocketId(key),
                 error: ending.error,
@@ -345,7 +372,7 @@ impl Socket {
     }
 
     const fn is_polled(&self) -> bool {
-        matches!(self.receiving, Receiving::Direct)
+        matches!(self.receiving, Receiving::Polled)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Receives and sends: starting them, and what becomes of them.
 
-use super::{Receiving, STARVED_RETRY, Sending, UringNet};
+use super::{DIRECT_PATIENCE, Receiving, STARVED_RETRY, Sending, UringNet};
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
 use crate::base::slots::SlotKey;
@@ -82,8 +82,8 @@ impl UringNet {
         socket.receiving = Receiving::No;
         match result {
             Ok(_) if socket.ending.is_none() => {
-                socket.receiving = Receiving::Direct;
-                self.direct.push(key);
+                socket.receiving = Receiving::Polled;
+                self.polled.push(key);
             }
             Ok(_) => self.finish(key),
             Err(error) => self.end(ring, key, Some(error), true),
@@ -219,10 +219,12 @@ impl UringNet {
         }
     }
 
-    /// Tries each socket that is polled; those that have nothing stay on the list.
+    /// Tries each socket that is polled; those that have nothing stay on the list, unless others
+    /// want their place.
     pub(super) fn poll_directly(&mut self, ring: &mut Ring) {
-        let mut polled = std::mem::take(&mut self.direct);
+        let mut polled = std::mem::take(&mut self.polled);
         let mut buffer = None;
+        let (now, crowded) = (self.now, self.sockets.len() > self.direct);
         polled.retain(|&key| {
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
                 return false;
@@ -232,12 +234,21 @@ impl UringNet {
             }
             let Some(room) = &mut buffer else { return true };
             let received = match direct::receive(&socket.handle, room) {
-                Ok(None) => return true,
+                Ok(None) => match socket.direct {
+                    Some(since) if crowded && now.since(since) > DIRECT_PATIENCE => {
+                        socket.direct = None;
+                        self.direct -= 1;
+                        self.start_receive(ring, key);
+                        return false;
+                    }
+                    _ => return true,
+                },
                 received => received,
             };
             socket.receiving = Receiving::No;
             match received {
                 Ok(Some(1..)) => {
+                    socket.direct = socket.direct.map(|_| now);
                     let bytes = buffer.take().map(RecvBuffer::new);
                     let id = SocketId(key);
                     self.pending
@@ -252,7 +263,7 @@ impl UringNet {
             self.pool.give_back(buffer);
         }
         // Ending a socket asks for nothing new, so the list is still the one taken.
-        self.direct = polled;
+        self.polled = polled;
     }
 }
 
