@@ -215,7 +215,11 @@ impl Home {
     }
 
     /// Saves what is not saved yet. What can't be is tried again with the next.
-    pub(crate) async fn save_history(&self, local: &Local, shared: &Shared) {
+    pub(crate) async fn save_history(self: &Rc<Self>, local: &Local, shared: &Arc<Shared>) {
+        if self.unsaved.get() {
+            // The history goes with the state.
+            let _ = self.put_right(local, shared).await;
+        }
         let (update, batch) = self.chronicle.update(None);
         if update.is_empty() {
             return;

@@ -12,7 +12,6 @@ use crate::base::limits;
 use crate::reservation::history::Ages;
 use crate::reservation::{Attention, Nexus, NexusIndex, Outcome, State};
 use crate::scsi::attention::UnitAttention;
-use crate::scsi::sense::{Code, SenseKey};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,10 +61,7 @@ impl Home {
         if durable
             && let Err(not_saved) = self.save(&next, page.ages(), deadline, local, shared).await
         {
-            // What hangs may still be saved; then the next change has to undo it.
-            self.unsaved
-                .set(self.unsaved.get() || matches!(not_saved, NotSaved::Perhaps));
-            let failure = Failure::from(not_saved);
+            let failure = self.give_up(not_saved, local, shared);
             self.chronicle.fail(page, &failure);
             return Err(failure);
         }
@@ -91,24 +87,37 @@ impl Home {
     }
 
     /// The fence failed: what held before holds again.
-    async fn take_back(&self, before: State, durable: bool, local: &Local, shared: &Shared) {
+    async fn take_back(
+        self: &Rc<Self>,
+        before: State,
+        durable: bool,
+        local: &Local,
+        shared: &Arc<Shared>,
+    ) {
         self.inner.borrow_mut().state = before.clone();
         self.publish(|_| {});
+        if !durable {
+            return;
+        }
         let ages = self.chronicle.ages().clone();
         // The time of the command has passed; the initiator is not to wait for long any more.
         let deadline = local.now() + limits::TAKE_BACK_TIMEOUT;
-        let saved = self.save(&before, &ages, deadline, local, shared);
-        if durable && saved.await.is_err() {
+        let saved = self.save(&before, &ages, deadline, local, shared).await;
+        if let Err(not_saved) = saved {
             tracing::error!(
                 volume = %self.volume.name,
                 "a reservation change that was taken back is still in the store"
             );
-            self.unsaved.set(true);
+            let late = match not_saved {
+                NotSaved::Certainly(_) => None,
+                NotSaved::Perhaps(late) => Some(late),
+            };
+            self.put_right_later(late, local, shared);
         }
     }
 
     /// Makes a state durable, as far as APTPL asks for it, and the history with it.
-    async fn save(
+    pub(super) async fn save(
         &self,
         state: &State,
         ages: &Ages,
@@ -124,8 +133,7 @@ impl Home {
     }
 
     /// Waits until what the `lost` have at the backend is over. A backend that hangs is a failure of
-    /// the logical unit, not of the command: BUSY and ABORTED COMMAND would be sent again by
-    /// initiators without a word to anybody, HARDWARE ERROR is reported.
+    /// the logical unit, not of the command.
     async fn fence(
         &self,
         lost: &Arc<Lost>,
@@ -149,7 +157,7 @@ impl Home {
                 volume = %self.volume.name,
                 "a write of a fenced nexus did not end in time; the reservation command failed"
             );
-            Failure::check(SenseKey::HardwareError, Code::LOGICAL_UNIT_TIMEOUT)
+            Failure::timed_out()
         })
     }
 

@@ -15,6 +15,8 @@ use rand::{RngExt, SeedableRng};
 
 use self::disk::{Arrival, Disk, Platter, Step, sectors};
 use self::workload::{Expected, Workload, observe, open};
+use super::tests::begin_and_finish;
+use crate::target::{ReservationStore, ReservationUpdate};
 
 /// What was found to be wrong, and where.
 type Verdict = Result<(), String>;
@@ -114,7 +116,31 @@ fn a_power_cut_at_any_step_leaves_the_state_before_or_after() {
     assert!(cuts > 4 * steps.len(), "the cuts were made");
 }
 
-/// Were these not caught, the test above could not fail.
+/// What a commit costs does not depend on how many changes share it.
+#[test]
+fn changes_that_are_saved_together_cost_two_flushes() {
+    let disk = Disk::default();
+    let (catalogue, _) = open(&disk).unwrap();
+    let volumes = (0..10).map(|number| begin_and_finish(&catalogue, &format!("vol-{number}")));
+    let volumes: Vec<_> = volumes.collect();
+    let update = ReservationUpdate {
+        record: Some(b"record".to_vec()),
+        ..ReservationUpdate::default()
+    };
+    let changes: Vec<_> = volumes.iter().map(|volume| (volume.id, &update)).collect();
+    for together in [1, 2, volumes.len()] {
+        let (_, before) = disk.counts();
+        let saved = catalogue.save_together(&changes[..together]);
+        let (_, after) = disk.counts();
+        assert!(saved.iter().all(Result::is_ok) && saved.len() == together);
+        assert_eq!(after - before, 2, "{together} at once");
+    }
+    for volume in &volumes {
+        assert_eq!(catalogue.reservation(volume.id).unwrap(), b"record");
+    }
+}
+
+/// Were these not caught, the first test could not fail.
 #[test]
 fn a_disk_that_does_not_flush_is_caught() {
     let seed = seed();
