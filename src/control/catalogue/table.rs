@@ -41,7 +41,6 @@ impl Table {
         let table = Self {
             file: CatalogueFile::over(storage),
         };
-        table.file.look_first()?;
         let version = table.meta(VERSION_KEY)?;
         let Some(found) = version else {
             return Err(table.file.corrupt("it has no version"));

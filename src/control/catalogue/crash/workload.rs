@@ -142,6 +142,11 @@ impl Workload {
         &self.disk
     }
 
+    /// Closes the catalogue, as a server does that is stopped.
+    pub(super) fn close(&mut self) {
+        self.catalogue = None;
+    }
+
     /// What is expected before the first change and after each.
     pub(super) fn history(&self) -> &[Expected] {
         &self.history
