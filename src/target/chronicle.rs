@@ -110,9 +110,8 @@ impl Chronicle {
     }
 
     /// The change has been carried out.
-    pub(crate) fn succeed(&self, mut page: Page, aborted: u32) {
+    pub(crate) fn succeed(&self, mut page: Page) {
         page.entry.status = Status::Good;
-        page.entry.aborted = aborted;
         self.end(page.opened, page.entry);
     }
 
@@ -160,6 +159,11 @@ impl Page {
     /// The ages of the new state.
     pub(crate) fn ages(&self) -> &Ages {
         &self.ages
+    }
+
+    /// How many commands PREEMPT AND ABORT has ended; they stay ended where it fails after all.
+    pub(crate) fn note_aborted(&mut self, commands: u32) {
+        self.entry.aborted = commands;
     }
 
     /// How long the writes of those who lost rights were waited for.

@@ -17,10 +17,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 impl Home {
-    /// Carries out what the state machine decided: durable, then published, then the fence, then the
-    /// aborts and unit attentions. When this returns `Ok` no write of a nexus that lost its right can
-    /// take effect any more. On `Err` nothing has changed. The history has it in either case.
+    /// Carries out what the state machine decided: durable, then published, with that the commands of
+    /// PREEMPT AND ABORT's victims marked as aborted, then the fence, then unit attentions. When this
+    /// returns `Ok` no write of a nexus that lost its right can take effect any more, and what was
+    /// marked is over. On `Err` the reservations are as they were. The history has it in either case.
     /// At `deadline` it gives up waiting for the store, and for writes of the fenced.
+    ///
+    /// Section 7 names the marks ahead of the store; nothing is marked there that could not be unmarked,
+    /// because a change that can't be made durable is to have aborted nothing. They come before the fence, so that what a victim has queued ends at once: neither does
+    /// a chunked command of it go on to its next piece, nor is a command answered with a conflict that
+    /// was to be aborted. Where the fence then fails, what was aborted stays aborted, as the victim has
+    /// been told.
     pub(crate) async fn enact(
         self: &Rc<Self>,
         outcome: Outcome,
@@ -71,18 +78,31 @@ impl Home {
         // Nexuses that are no longer registered keep their index until the fence has passed.
         let held = self.hold(&attentions);
         self.publish(|_| {});
-        if let Err(failure) = self.fence(&lost, deadline, &mut page, local).await {
+        let count = Arc::new(AtomicU32::new(0));
+        let quiet = self.abort(&aborted, deed.by.task, &count, deadline, local);
+        let mut fenced = self.fence(&lost, deadline, &mut page, local).await;
+        if fenced.is_ok() && !quiet.await {
+            // Something of a victim hangs. It can be a read, which is no reason to fail. It can be a
+            // write where nothing is reserved: one that was on its way to its shard as the fence was
+            // asked for has passed the check behind it. By now it is there, and a second fence finds it.
+            let soon = local.now() + limits::TAKE_BACK_TIMEOUT;
+            fenced = self.fence(&lost, soon, &mut page, local).await;
+        }
+        if let Err(failure) = fenced {
+            page.note_aborted(count.load(Ordering::Relaxed));
             self.chronicle.fail(page, &failure);
             self.take_back(before, durable, local, shared).await;
+            *self.aborting.borrow_mut() = Arc::default();
             self.release(held);
             return Err(failure);
         }
-        let aborted_tasks = self.abort(&aborted, deed.by.task, deadline, local).await;
+        *self.aborting.borrow_mut() = Arc::default();
         // PREEMPT AND ABORT lets the medium of a failed node be ejected (SBC-3 section 5.10).
         self.prevent_removal(|seat| aborted.binary_search(&seat.index).is_ok(), false);
         self.attend(attentions, local).await;
         self.release(held);
-        self.chronicle.succeed(page, aborted_tasks);
+        page.note_aborted(count.load(Ordering::Relaxed));
+        self.chronicle.succeed(page);
         Ok(())
     }
 
@@ -161,37 +181,40 @@ impl Home {
         })
     }
 
-    /// Ends the commands of the nexuses that PREEMPT AND ABORT names. Returns how many they were.
-    async fn abort(
+    /// Has the commands of the nexuses that PREEMPT AND ABORT names marked as aborted, and counted: what
+    /// waits for data or for its turn ends there and then. From here on none of those nexuses gets the
+    /// right to change the logical unit. The questions are posted when this returns; the future tells
+    /// whether what was marked is quiet in time.
+    fn abort(
         &self,
         nexuses: &Arc<Vec<NexusIndex>>,
         spare: Option<Task>,
+        count: &Arc<AtomicU32>,
         deadline: Instant,
         local: &Local,
-    ) -> u32 {
-        if nexuses.is_empty() {
-            return 0;
-        }
-        let count = Arc::new(AtomicU32::new(0));
-        *self.aborting.borrow_mut() = Arc::clone(nexuses);
+    ) -> impl Future<Output = bool> + use<> {
         let volume = self.volume.index;
         let attention = (!self.task_aborted_status()).then_some(UnitAttention::CommandsCleared);
-        let call = || Call::AbortNexuses {
+        let (named, counted) = (Arc::clone(nexuses), Arc::clone(count));
+        let call = move || Call::AbortNexuses {
             volume,
-            nexuses: Arc::clone(nexuses),
+            nexuses: Arc::clone(&named),
             spare,
             attention,
-            count: Arc::clone(&count),
+            count: Arc::clone(&counted),
         };
+        let marks = (!nexuses.is_empty()).then(|| local.call_all(call, Some(deadline)));
         // The marks go out ahead of the refusals, so that a victim that is turned away is answered as
         // one whose command was aborted.
-        let marks = local.call_all(call, Some(deadline));
+        *self.aborting.borrow_mut() = Arc::clone(nexuses);
         self.serial
             .turn_away(|nexus| nexuses.binary_search(&nexus).is_ok());
-        // The fence has passed: what is left can be a read that hangs, and that is no reason to fail.
-        let _ = marks.await;
-        *self.aborting.borrow_mut() = Arc::default();
-        count.load(Ordering::Relaxed)
+        async move {
+            match marks {
+                Some(marks) => marks.await.is_ok(),
+                None => true,
+            }
+        }
     }
 
     /// Whose writes have to be over: of those who lose a right, and of those whose commands PREEMPT

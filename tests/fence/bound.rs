@@ -24,6 +24,7 @@ const QUEUED: u32 = 16;
 
 crate::on_every_engine!(
     a_hung_backend_is_an_error_that_changes_nothing,
+    what_preempt_and_abort_has_ended_stays_ended,
     what_was_made_durable_is_taken_back,
     what_could_not_be_taken_back_is_put_right,
     a_store_that_hangs_is_an_error_that_changes_nothing,
@@ -45,13 +46,10 @@ fn a_hung_backend_is_an_error_that_changes_nothing(setup: Setup) {
     let write = submit(&mut b, &write_of(0, 8, 1));
     rig.gate().wait_for(1);
     let state = rig.state();
-    for action in [action::PREEMPT, action::PREEMPT_AND_ABORT] {
-        let (key, asc, ascq) = TIMED_OUT;
-        a.reserve_out(action, kind::WE_RO, A, B)
-            .check(key, asc, ascq);
-        assert_eq!(rig.state(), state, "a command that fails changes nothing");
-        assert_eq!(a.keys(), [A, B, C]);
-    }
+    let (key, asc, ascq) = TIMED_OUT;
+    a.preempt(kind::WE_RO, A, B).check(key, asc, ascq);
+    assert_eq!(rig.state(), state, "a command that fails changes nothing");
+    assert_eq!(a.keys(), [A, B, C]);
     rig.gate().open();
     complete(&mut b, write).good();
     b.write_blocks(0, &pattern(2, 8)).good();
@@ -63,6 +61,38 @@ fn a_hung_backend_is_an_error_that_changes_nothing(setup: Setup) {
     b.write_blocks(0, &pattern(3, 8)).conflict();
     assert_eq!(a.read_blocks(0, 8).good(), pattern(2, 8));
     assert_eq!(a.keys(), [A, C]);
+}
+
+/// The reservation is as it was. What had been aborted before the backend turned out to hang is over, and
+/// its initiator is told: nothing brings a command back that has ended.
+fn what_preempt_and_abort_has_ended_stays_ended(setup: Setup) {
+    let Scene {
+        rig,
+        mut a,
+        mut b,
+        mut c,
+    } = Scene::bounded(&setup, SHORT);
+    b.reserve(kind::WE_RO, B).good();
+    rig.gate().close();
+    let write = submit(&mut b, &write_of(0, 8, 1));
+    rig.gate().wait_for(1);
+    let state = rig.state();
+    let (key, asc, ascq) = TIMED_OUT;
+    a.preempt_and_abort(kind::WE_RO, A, B).check(key, asc, ascq);
+    assert_eq!(rig.state(), state);
+    assert_eq!(a.keys(), [A, B, C]);
+    rig.gate().open();
+    b.expect_attention(sense::COMMANDS_CLEARED);
+    b.write_blocks(0, &pattern(2, 8)).good();
+    assert!(!b.is_answered(write), "an aborted command has no status");
+    for session in [&mut a, &mut b, &mut c] {
+        session.expect_no_attention();
+    }
+    assert_eq!(b.keys(), [A, B, C], "nor is it turned away any longer");
+    a.preempt_and_abort(kind::WE_RO, A, B).good();
+    b.expect_attention(sense::REGISTRATIONS_PREEMPTED);
+    b.write_blocks(0, &pattern(3, 8)).conflict();
+    assert_eq!(a.read_blocks(0, 8).good(), pattern(2, 8));
 }
 
 fn what_was_made_durable_is_taken_back(setup: Setup) {
