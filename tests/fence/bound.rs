@@ -64,7 +64,8 @@ fn a_hung_backend_is_an_error_that_changes_nothing(setup: Setup) {
 }
 
 /// The reservation is as it was. What had been aborted before the backend turned out to hang is over, and
-/// its initiator is told: nothing brings a command back that has ended.
+/// its initiator is told when nothing of it can take effect any more: nothing brings a command back that
+/// has ended.
 fn what_preempt_and_abort_has_ended_stays_ended(setup: Setup) {
     let Scene {
         rig,
@@ -81,8 +82,11 @@ fn what_preempt_and_abort_has_ended_stays_ended(setup: Setup) {
     a.preempt_and_abort(kind::WE_RO, A, B).check(key, asc, ascq);
     assert_eq!(rig.state(), state);
     assert_eq!(a.keys(), [A, B, C]);
+    b.expect_no_attention();
     rig.gate().open();
-    b.expect_attention(sense::COMMANDS_CLEARED);
+    until("the victim is told, once its write is over", || {
+        b.take_attentions() == [sense::COMMANDS_CLEARED]
+    });
     b.write_blocks(0, &pattern(2, 8)).good();
     assert!(!b.is_answered(write), "an aborted command has no status");
     for session in [&mut a, &mut b, &mut c] {
