@@ -85,6 +85,8 @@ pub const CONNECTION_BUFFER_BYTES_MAX: u64 = 16 << 20;
 pub const FENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a reservation command that has failed waits for the store to take its change back.
 pub const TAKE_BACK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a state that the store may not hold is saved again, until it does.
+pub const PUT_RIGHT_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest that may be configured: a healthy disk's slowest write should be done by then.
 pub const FENCE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// The longest that may be configured: initiators have to hear the error before they give up.
@@ -115,6 +117,8 @@ pub const RESERVE_OUT_BYTES_MAX: u32 = 64 << 10;
 pub const PARAMETER_LIST_BYTES_MAX: u32 = 256 << 10;
 /// Reservation records that may wait for the store.
 pub const RESERVATION_SAVES_MAX: usize = 1024;
+/// Of those, how many are made durable at once.
+pub const RESERVATION_SAVES_TOGETHER_MAX: usize = 64;
 /// Entries of the history of one volume's reservations.
 pub const HISTORY_ENTRIES_MAX: usize = 256;
 /// Those of them that may be refusals and other commands without effect.

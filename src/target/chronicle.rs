@@ -138,9 +138,8 @@ impl Chronicle {
     }
 
     /// The change has been carried out.
-    pub(crate) fn succeed(&self, mut page: Page, aborted: u32) {
+    pub(crate) fn succeed(&self, mut page: Page) {
         page.entry.status = Status::Good;
-        page.entry.aborted = aborted;
         self.end(page.opened, page.entry);
     }
 
@@ -202,6 +201,11 @@ impl Page {
         &self.ages
     }
 
+    /// How many commands PREEMPT AND ABORT has ended; they stay ended where it fails after all.
+    pub(crate) fn note_aborted(&mut self, commands: u32) {
+        self.entry.aborted = commands;
+    }
+
     /// How long the writes of those who lost rights were waited for.
     pub(crate) fn note_fence(&mut self, began: Instant, now: Instant) {
         let took = now.since(began).as_micros();
@@ -255,7 +259,11 @@ impl Home {
     }
 
     /// Saves what is not saved yet. What can't be is tried again with the next.
-    pub(crate) async fn save_history(&self, local: &Local, shared: &Shared) {
+    pub(crate) async fn save_history(self: &Rc<Self>, local: &Local, shared: &Arc<Shared>) {
+        if self.unsaved.get() {
+            // The history goes with the state.
+            let _ = self.put_right(local, shared).await;
+        }
         let (update, batch) = self.chronicle.update(None);
         if update.is_empty() {
             return;

@@ -341,6 +341,20 @@ impl Conn {
         }
         active
     }
+
+    /// Raises the unit attention for commands that another nexus has aborted, once none of them can
+    /// change the medium any more. Whoever is told of it sends its commands again, and what it sent
+    /// before is not to take effect after those.
+    pub(crate) fn tell_of_aborted(&mut self) {
+        let may_change =
+            |active: &Active| active.abort.is_some() && !matches!(active.work, Work::Read { .. });
+        let waits = self.active.iter().flatten().any(may_change);
+        if let Some(session) = self.session.as_mut().filter(|_| !waits)
+            && let Some(attention) = session.cleared.take()
+        {
+            session.attentions.raise(attention);
+        }
+    }
 }
 
 /// Moves are boxed: they are rare, and messages should stay small.

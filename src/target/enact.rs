@@ -12,16 +12,22 @@ use crate::base::limits;
 use crate::reservation::history::Ages;
 use crate::reservation::{Attention, Nexus, NexusIndex, Outcome, State};
 use crate::scsi::attention::UnitAttention;
-use crate::scsi::sense::{Code, SenseKey};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 impl Home {
-    /// Carries out what the state machine decided: durable, then published, then the fence, then the
-    /// aborts and unit attentions. When this returns `Ok` no write of a nexus that lost its right can
-    /// take effect any more. On `Err` nothing has changed. The history has it in either case.
+    /// Carries out what the state machine decided: durable, then published, with that the commands of
+    /// PREEMPT AND ABORT's victims marked as aborted, then the fence, then unit attentions. When this
+    /// returns `Ok` no write of a nexus that lost its right can take effect any more, and what was
+    /// marked is over. On `Err` the reservations are as they were. The history has it in either case.
     /// At `deadline` it gives up waiting for the store, and for writes of the fenced.
+    ///
+    /// Section 7 names the marks ahead of the store; nothing is marked there that could not be unmarked,
+    /// because a change that can't be made durable is to have aborted nothing. They come before the fence, so that what a victim has queued ends at once: neither does
+    /// a chunked command of it go on to its next piece, nor is a command answered with a conflict that
+    /// was to be aborted. Where the fence then fails, what was aborted stays aborted, as the victim has
+    /// been told.
     pub(crate) async fn enact(
         self: &Rc<Self>,
         outcome: Outcome,
@@ -62,10 +68,7 @@ impl Home {
         if durable
             && let Err(not_saved) = self.save(&next, page.ages(), deadline, local, shared).await
         {
-            // What hangs may still be saved; then the next change has to undo it.
-            self.unsaved
-                .set(self.unsaved.get() || matches!(not_saved, NotSaved::Perhaps));
-            let failure = Failure::from(not_saved);
+            let failure = self.give_up(not_saved, local, shared);
             self.chronicle.fail(page, &failure);
             return Err(failure);
         }
@@ -75,40 +78,66 @@ impl Home {
         // Nexuses that are no longer registered keep their index until the fence has passed.
         let held = self.hold(&attentions);
         self.publish(|_| {});
-        if let Err(failure) = self.fence(&lost, deadline, &mut page, local).await {
+        let count = Arc::new(AtomicU32::new(0));
+        let quiet = self.abort(&aborted, deed.by.task, &count, deadline, local);
+        let mut fenced = self.fence(&lost, deadline, &mut page, local).await;
+        if fenced.is_ok() && !quiet.await {
+            // Something of a victim hangs. It can be a read, which is no reason to fail. It can be a
+            // write where nothing is reserved: one that was on its way to its shard as the fence was
+            // asked for has passed the check behind it. By now it is there, and a second fence finds it.
+            let soon = local.now() + limits::TAKE_BACK_TIMEOUT;
+            fenced = self.fence(&lost, soon, &mut page, local).await;
+        }
+        if let Err(failure) = fenced {
+            page.note_aborted(count.load(Ordering::Relaxed));
             self.chronicle.fail(page, &failure);
             self.take_back(before, durable, local, shared).await;
+            *self.aborting.borrow_mut() = Arc::default();
             self.release(held);
             return Err(failure);
         }
-        let aborted_tasks = self.abort(&aborted, deed.by.task, deadline, local).await;
+        *self.aborting.borrow_mut() = Arc::default();
         // PREEMPT AND ABORT lets the medium of a failed node be ejected (SBC-3 section 5.10).
         self.prevent_removal(|seat| aborted.binary_search(&seat.index).is_ok(), false);
         self.attend(attentions, local).await;
         self.release(held);
-        self.chronicle.succeed(page, aborted_tasks);
+        page.note_aborted(count.load(Ordering::Relaxed));
+        self.chronicle.succeed(page);
         Ok(())
     }
 
     /// The fence failed: what held before holds again.
-    async fn take_back(&self, before: State, durable: bool, local: &Local, shared: &Shared) {
+    async fn take_back(
+        self: &Rc<Self>,
+        before: State,
+        durable: bool,
+        local: &Local,
+        shared: &Arc<Shared>,
+    ) {
         self.inner.borrow_mut().state = before.clone();
         self.publish(|_| {});
+        if !durable {
+            return;
+        }
         let ages = self.chronicle.ages().clone();
         // The time of the command has passed; the initiator is not to wait for long any more.
         let deadline = local.now() + limits::TAKE_BACK_TIMEOUT;
-        let saved = self.save(&before, &ages, deadline, local, shared);
-        if durable && saved.await.is_err() {
+        let saved = self.save(&before, &ages, deadline, local, shared).await;
+        if let Err(not_saved) = saved {
             tracing::error!(
                 volume = %self.volume.name,
                 "a reservation change that was taken back is still in the store"
             );
-            self.unsaved.set(true);
+            let late = match not_saved {
+                NotSaved::Certainly(_) => None,
+                NotSaved::Perhaps(late) => Some(late),
+            };
+            self.put_right_later(late, local, shared);
         }
     }
 
     /// Makes a state durable, as far as APTPL asks for it, and the history with it.
-    async fn save(
+    pub(super) async fn save(
         &self,
         state: &State,
         ages: &Ages,
@@ -124,8 +153,7 @@ impl Home {
     }
 
     /// Waits until what the `lost` have at the backend is over. A backend that hangs is a failure of
-    /// the logical unit, not of the command: BUSY and ABORTED COMMAND would be sent again by
-    /// initiators without a word to anybody, HARDWARE ERROR is reported.
+    /// the logical unit, not of the command.
     async fn fence(
         &self,
         lost: &Arc<Lost>,
@@ -149,41 +177,44 @@ impl Home {
                 volume = %self.volume.name,
                 "a write of a fenced nexus did not end in time; the reservation command failed"
             );
-            Failure::check(SenseKey::HardwareError, Code::LOGICAL_UNIT_TIMEOUT)
+            Failure::timed_out()
         })
     }
 
-    /// Ends the commands of the nexuses that PREEMPT AND ABORT names. Returns how many they were.
-    async fn abort(
+    /// Has the commands of the nexuses that PREEMPT AND ABORT names marked as aborted, and counted: what
+    /// waits for data or for its turn ends there and then. From here on none of those nexuses gets the
+    /// right to change the logical unit. The questions are posted when this returns; the future tells
+    /// whether what was marked is quiet in time.
+    fn abort(
         &self,
         nexuses: &Arc<Vec<NexusIndex>>,
         spare: Option<Task>,
+        count: &Arc<AtomicU32>,
         deadline: Instant,
         local: &Local,
-    ) -> u32 {
-        if nexuses.is_empty() {
-            return 0;
-        }
-        let count = Arc::new(AtomicU32::new(0));
-        *self.aborting.borrow_mut() = Arc::clone(nexuses);
+    ) -> impl Future<Output = bool> + use<> {
         let volume = self.volume.index;
         let attention = (!self.task_aborted_status()).then_some(UnitAttention::CommandsCleared);
-        let call = || Call::AbortNexuses {
+        let (named, counted) = (Arc::clone(nexuses), Arc::clone(count));
+        let call = move || Call::AbortNexuses {
             volume,
-            nexuses: Arc::clone(nexuses),
+            nexuses: Arc::clone(&named),
             spare,
             attention,
-            count: Arc::clone(&count),
+            count: Arc::clone(&counted),
         };
+        let marks = (!nexuses.is_empty()).then(|| local.call_all(call, Some(deadline)));
         // The marks go out ahead of the refusals, so that a victim that is turned away is answered as
         // one whose command was aborted.
-        let marks = local.call_all(call, Some(deadline));
+        *self.aborting.borrow_mut() = Arc::clone(nexuses);
         self.serial
             .turn_away(|nexus| nexuses.binary_search(&nexus).is_ok());
-        // The fence has passed: what is left can be a read that hangs, and that is no reason to fail.
-        let _ = marks.await;
-        *self.aborting.borrow_mut() = Arc::default();
-        count.load(Ordering::Relaxed)
+        async move {
+            match marks {
+                Some(marks) => marks.await.is_ok(),
+                None => true,
+            }
+        }
     }
 
     /// Whose writes have to be over: of those who lose a right, and of those whose commands PREEMPT

@@ -19,6 +19,12 @@ impl Failure {
         Self::check(SenseKey::HardwareError, Code::INTERNAL_TARGET_FAILURE)
     }
 
+    /// HARDWARE ERROR, TIMEOUT ON LOGICAL UNIT: a backend or the store of reservations hangs. BUSY and
+    /// ABORTED COMMAND would be sent again by initiators without a word to anybody; this is reported.
+    pub(crate) const fn timed_out() -> Self {
+        Self::check(SenseKey::HardwareError, Code::LOGICAL_UNIT_TIMEOUT)
+    }
+
     /// ABORTED COMMAND: the command was given up for a reason of the target's.
     pub(crate) const fn aborted() -> Self {
         Self::check(SenseKey::AbortedCommand, Code::NONE)

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `serial` | one change at a time |
 //! | `enact` | a change of reservations, step by step |
+//! | `put_right` | what the store may hold against the state in force |
 //! | `chronicle` | what is written down of it |
 //! | `attend`, `owed` | unit attentions, for those who are there and those who are not |
 
@@ -34,9 +35,10 @@ pub(crate) struct Home {
     pub(crate) inner: RefCell<Inner>,
     pub(super) serial: Serial,
     pub(crate) chronicle: Chronicle,
-    /// The nexuses whose commands PREEMPT AND ABORT is ending at this moment.
+    /// The nexuses whose commands PREEMPT AND ABORT is ending at this moment; sorted.
     pub(super) aborting: RefCell<Arc<Vec<NexusIndex>>>,
-    /// What is durable may differ from the state: a save that should have undone another failed.
+    /// What is durable may differ from the state: a save hung, or one that should have undone another
+    /// failed. See `put_right`.
     pub(super) unsaved: Cell<bool>,
     /// A change of reservations is under way.
     pub(super) changing: Cell<bool>,

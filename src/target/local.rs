@@ -314,17 +314,18 @@ impl Local {
         }
     }
 
-    /// Waits for an answer, at the longest until `deadline`; nothing if it has not come by then.
+    /// Waits for an answer, at the longest until `deadline`; nothing if it has not come by then, and it
+    /// may still come.
     pub(crate) async fn until<T>(
         &self,
         deadline: Instant,
-        mut answer: oneshot::Receiver<T>,
+        answer: &mut oneshot::Receiver<T>,
     ) -> Option<Result<T, oneshot::Canceled>> {
         let (reply, mut alarm) = oneshot::channel();
         let delay = deadline.since(self.now());
         self.post(Request::Sleep { delay, reply });
         poll_fn(|context| {
-            if let Poll::Ready(answer) = Pin::new(&mut answer).poll(context) {
+            if let Poll::Ready(answer) = Pin::new(&mut *answer).poll(context) {
                 return Poll::Ready(Some(answer));
             }
             match Pin::new(&mut alarm).poll(context) {

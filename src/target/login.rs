@@ -546,6 +546,7 @@ async fn admission(
             tsih,
         },
         attentions,
+        cleared: None,
         buffers: NexusBuffers::default(),
         header_digest: summary.parameters.header_digest,
         data_digest: summary.parameters.data_digest,

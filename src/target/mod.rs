@@ -53,6 +53,7 @@ mod nexuses;
 mod oversight;
 mod owed;
 mod procedure;
+mod put_right;
 mod readiness;
 mod reserve;
 mod scope;

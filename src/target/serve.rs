@@ -371,12 +371,11 @@ impl Core {
             }
             // Who had nothing to lose is not told that it was lost (SAM-5 section 5.14).
             let attention = attention.filter(|_| aborted > 0);
-            let session = self
-                .connections
-                .get_mut(key)
-                .and_then(|conn| conn.session.as_mut());
-            if let (Some(session), Some(attention), None) = (session, attention, own) {
-                session.attentions.raise(attention);
+            if let Some(conn) = self.connections.get_mut(key)
+                && let (Some(session), Some(attention), None) = (&mut conn.session, attention, own)
+            {
+                session.cleared = Some(attention);
+                conn.tell_of_aborted();
             }
         }
         if let Some(quiet) = ticket.finished() {

@@ -3,7 +3,7 @@
 use super::message::{Call, SessionNexus};
 use super::volume::Volume;
 use crate::base::clock::Instant;
-use crate::scsi::attention::AttentionQueue;
+use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use crate::scsi::data_buffer::NexusBuffers;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ pub(crate) struct Session {
     pub(crate) volume: Arc<Volume>,
     pub(crate) nexus: SessionNexus,
     pub(crate) attentions: AttentionQueue,
+    /// What it is told of commands that were aborted; see `Conn::tell_of_aborted`.
+    pub(crate) cleared: Option<UnitAttention>,
     /// WRITE BUFFER, for READ BUFFER by the same nexus.
     pub(crate) buffers: NexusBuffers,
     pub(crate) header_digest: bool,

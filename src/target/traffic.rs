@@ -391,10 +391,11 @@ impl Core {
         abort: &Abort,
         turn: &mut Turn<'_, '_>,
     ) {
-        if let Some(conn) = self.connections.get_mut(key)
-            && let Some(buffer) = end_aborted(conn, task, abort.status)
-        {
-            turn.tick.driver.pool.recycle(buffer);
+        if let Some(conn) = self.connections.get_mut(key) {
+            if let Some(buffer) = end_aborted(conn, task, abort.status) {
+                turn.tick.driver.pool.recycle(buffer);
+            }
+            conn.tell_of_aborted();
         }
         for ticket in &abort.tickets {
             if let Some(quiet) = ticket.settle() {

@@ -7,7 +7,9 @@ use std::net::Shutdown;
 
 use holdfast::target::InFlight;
 
-use super::scene::{Scene, complete, reserve_out, submit, submit_unfed, write_of};
+use super::scene::{
+    Scene, arrive_at_the_home, complete, reserve_out, submit, submit_unfed, write_of,
+};
 use crate::support::cluster::{A, B, C};
 use crate::support::initiator::{Attribute, Command, Initiator};
 use crate::support::pdu::{FINAL, NO_TAG, Pdu, opcode};
@@ -202,21 +204,6 @@ fn a_fenced_node_does_not_change_the_mode_pages(setup: Setup) {
     b.expect_attention(sense::REGISTRATIONS_PREEMPTED);
     b.none(&EJECT).conflict();
     assert_eq!(page(&mut a), sensed);
-}
-
-/// Returns when `count` commands of that operation code have got as far as the home.
-fn arrive_at_the_home(rig: &Rig, session: &mut Initiator, opcode: u8, count: u32) {
-    until("the commands have arrived", || {
-        let all = rig.target.in_flight(rig.volumes[0].id);
-        let all = all.expect("the reactors answer");
-        let outstanding = all.iter().filter_map(|entry| entry.commands.get(&opcode));
-        outstanding.sum::<u32>() == count
-    });
-    // Data that came along is taken in the ticks in which these are answered.
-    for _ in 0..3 {
-        session.ping(b"?").expect("an answer");
-        rig.settle();
-    }
 }
 
 fn the_counts_of_what_is_in_flight_are_right(setup: Setup) {

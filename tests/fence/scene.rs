@@ -6,7 +6,7 @@ use crate::support::cluster::{A, B, C};
 use crate::support::initiator::{Command, Initiator};
 use crate::support::pdu::opcode;
 use crate::support::reserve::{kind, out_cdb, parameters};
-use crate::support::rig::{NEVER, Rig, SHARD_BLOCKS};
+use crate::support::rig::{NEVER, Rig, SHARD_BLOCKS, until};
 use crate::support::scsi::{Outcome, pattern, write16};
 use crate::support::server::Setup;
 
@@ -90,4 +90,19 @@ pub(crate) fn submit(session: &mut Initiator, command: &Command) -> u32 {
 #[track_caller]
 pub(crate) fn complete(session: &mut Initiator, task: u32) -> Outcome {
     session.complete(task).expect("a status")
+}
+
+/// Returns when `count` commands of that operation code have got as far as the home.
+pub(crate) fn arrive_at_the_home(rig: &Rig, session: &mut Initiator, opcode: u8, count: u32) {
+    until("the commands have arrived", || {
+        let all = rig.target.in_flight(rig.volumes[0].id);
+        let all = all.expect("the reactors answer");
+        let outstanding = all.iter().filter_map(|entry| entry.commands.get(&opcode));
+        outstanding.sum::<u32>() == count
+    });
+    // Data that came along is taken in the ticks in which these are answered.
+    for _ in 0..3 {
+        session.ping(b"?").expect("an answer");
+        rig.settle();
+    }
 }

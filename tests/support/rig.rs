@@ -6,7 +6,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
@@ -59,12 +59,19 @@ pub struct Records {
     saved: SegQueue<Vec<u8>>,
     broken: AtomicBool,
     hung: AtomicBool,
+    /// Saves that hang now.
+    waiting: AtomicUsize,
 }
 
 impl Records {
     /// No save ends from now on, or until no longer.
     pub fn hang(&self, hung: bool) {
         self.hung.store(hung, Ordering::SeqCst);
+    }
+
+    /// How many saves hang now.
+    pub fn waits(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// Every record saved since the last call, oldest first.
@@ -83,9 +90,11 @@ impl Records {
 
 impl ReservationStore for Records {
     fn save(&self, _: VolumeId, update: &ReservationUpdate) -> Result<(), StoreFailed> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         while self.hung.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreFailed("broken by the test".to_owned()));
         }

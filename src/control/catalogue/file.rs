@@ -1,9 +1,25 @@
 //! The redb file: opened, read and changed by whole transactions, closed after an error.
 //!
-//! Each change is a commit of two phases: the pages first, flushed, then the header that makes them
-//! the present state, flushed. A commit of one phase would be cheaper by a flush, but redb then falls
-//! back to the commit before where it finds the last one damaged, and a node that was fenced would
-//! write again. With two phases that damage is an error. Every page is checked at each opening.
+//! # Two flushes
+//!
+//! Each change is a commit of two phases: the pages and the slot of the header that points to them
+//! first, flushed; then the bit of the header that makes that slot the present one, flushed. A commit of
+//! one phase writes all of it and flushes once. It would be atomic as well, but it can't tell a power
+//! cut in its middle, after which the commit before is the right one, from damage to what was finished
+//! and acknowledged: either way the last slot leads to pages that do not match their checksums. redb
+//! takes it for the power cut and goes back a commit, and a node that was fenced would write again. No
+//! order of writes within one flush mends that, for what says that the first flush is over can only be
+//! written after it. With two phases that damage is an error. Every page is checked at each opening.
+//! Changes that wait at the same time share one commit, and so the flushes
+//! ([`ReservationStore::save_together`](crate::target::ReservationStore::save_together)).
+//!
+//! # The bit
+//!
+//! No checksum covers the bit that says which of the two slots is the present one. So the file is never
+//! opened by that bit alone: the slot with the later change, by the sequence number that every change
+//! counts, is the present one if all its pages are whole. Where the bit says otherwise, either the power
+//! was cut between the two phases, and the change is made for which nobody has had an answer; or the bit
+//! has flipped, and what was acknowledged stays.
 
 use std::path::{Path, PathBuf};
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -11,6 +27,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use redb::backends::InMemoryBackend;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction,
 };
@@ -49,20 +66,6 @@ impl CatalogueFile {
         }
     }
 
-    /// Opening writes, and before it finds out that a file is damaged: whoever has to mend that is to
-    /// find it as it was, so a copy is opened first.
-    pub(super) fn look_first(&self) -> Result<(), CatalogueError> {
-        let copy = storage::read_whole(&*self.storage, FILE)
-            .and_then(|bytes| MemoryStorage::with_catalogue(self.storage.path(), &bytes))
-            .map_err(|error| CatalogueError::io(&self.path, &error))?;
-        let looked = Self::over(Arc::new(copy)).sequence();
-        looked.map(drop).map_err(|error| match error {
-            // Memory does not fail: the file points to what it does not hold.
-            CatalogueError::Failed { message, .. } => self.corrupt(&message),
-            error => error,
-        })
-    }
-
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -73,10 +76,7 @@ impl CatalogueFile {
 
     /// How many changes have been made since the file was.
     pub(super) fn sequence(&self) -> Result<u64, CatalogueError> {
-        self.read(|transaction| {
-            let sequence = transaction.open_table(META)?.get(SEQUENCE_KEY)?;
-            Ok(sequence.map_or(0, |text| parse_sequence(text.value())))
-        })
+        self.read(sequence_in)
     }
 
     /// Closes the file, so that it is whole on the disk; the next call opens it again.
@@ -166,13 +166,43 @@ impl CatalogueFile {
     }
 
     fn open_again(&self, flush_failed: &Arc<AtomicBool>) -> Result<Database, CatalogueError> {
-        let file = self.storage.open(FILE);
-        let file = file.map_err(|error| CatalogueError::io(&self.path, &error))?;
-        // redb would take an empty file for a new one.
-        if file.len().is_ok_and(|length| length == 0) {
-            return Err(self.corrupt("it is empty"));
+        let failed = |error| CatalogueError::io(&self.path, &error);
+        let bytes = storage::read_whole(&*self.storage, FILE).map_err(failed)?;
+        let present = self.present_slot(&bytes)?;
+        let file = self.storage.open(FILE).map_err(failed)?;
+        if let Some(selector) = present {
+            let settled = file.write(SLOT_SELECTOR_OFFSET as u64, &[selector]);
+            settled.and_then(|()| file.sync_data()).map_err(failed)?;
+            tracing::warn!(path = %self.path.display(), "the later of two states of the catalogue is taken");
         }
         open_file(file, flush_failed).map_err(|error| CatalogueError::database(&self.path, error))
+    }
+
+    /// Looks at both states of the file; the byte of the header that selects the later one, where it is
+    /// not selected.
+    ///
+    /// Opening writes, and before it finds out that a file is damaged: whoever has to mend that is to
+    /// find it as it was, so copies are opened.
+    fn present_slot(&self, bytes: &[u8]) -> Result<Option<u8>, CatalogueError> {
+        // redb would take an empty file for a new one.
+        if bytes.is_empty() {
+            return Err(self.corrupt("it is empty"));
+        }
+        let selected = sequence_of(bytes).map_err(|error| {
+            match CatalogueError::of_redb(&self.path, &error) {
+                // Memory does not fail: the file points to what it does not hold.
+                CatalogueError::Failed { message, .. } => self.corrupt(&message),
+                error => error,
+            }
+        })?;
+        let mut other = bytes.to_vec();
+        let Some(selector) = other.get_mut(SLOT_SELECTOR_OFFSET) else {
+            return Ok(None);
+        };
+        *selector ^= SLOT_SELECTOR;
+        let selector = *selector;
+        let is_later = sequence_of(&other).is_ok_and(|sequence| sequence > selected);
+        Ok(is_later.then_some(selector))
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenFile> {
@@ -193,6 +223,25 @@ impl CatalogueFile {
             message: message.to_owned(),
         }
     }
+}
+
+/// The byte of redb's header, and the bit of it, that says which slot is the present one (redb's
+/// `docs/design.md`, "God byte").
+const SLOT_SELECTOR_OFFSET: usize = 9;
+const SLOT_SELECTOR: u8 = 1;
+
+/// How many changes the state has behind it that the bit of a file with these bytes selects.
+pub(super) fn sequence_of(bytes: &[u8]) -> Result<u64, redb::Error> {
+    let file = InMemoryBackend::new();
+    file.set_len(bytes.len() as u64)?;
+    file.write(0, bytes)?;
+    let database = open_file(Box::new(file), &Arc::default())?;
+    sequence_in(&database.begin_read()?)
+}
+
+fn sequence_in(transaction: &ReadTransaction) -> Result<u64, redb::Error> {
+    let sequence = transaction.open_table(META)?.get(SEQUENCE_KEY)?;
+    Ok(sequence.map_or(0, |text| parse_sequence(text.value())))
 }
 
 fn open_file(

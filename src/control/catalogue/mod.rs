@@ -411,6 +411,25 @@ impl Catalogue {
             .put_volume(volume.name.as_str(), &row, &volume.group)
     }
 
+    /// Saves changes of reservations in one transaction; the outcome of each, for its volume may have
+    /// been deleted.
+    fn save_all(
+        &self,
+        changes: &[(VolumeId, &ReservationUpdate)],
+    ) -> Result<Vec<Result<(), StoreFailed>>, StoreFailed> {
+        let keyed: Vec<_> = changes
+            .iter()
+            .map(|(id, update)| (key(*id), *update))
+            .collect();
+        let found = self.table.update_reservations(&keyed);
+        let found = found.map_err(|error| StoreFailed(error.to_string()))?;
+        let outcome = |((volume, _), found): (&(VolumeId, _), bool)| match found {
+            true => Ok(()),
+            false => Err(StoreFailed(format!("volume {volume} has been deleted"))),
+        };
+        Ok(changes.iter().zip(found).map(outcome).collect())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arc<Model>> {
         // The model is replaced whole, so a panic can't leave it half changed.
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
@@ -419,11 +438,21 @@ impl Catalogue {
 
 impl ReservationStore for Catalogue {
     fn save(&self, volume: VolumeId, update: &ReservationUpdate) -> Result<(), StoreFailed> {
-        match self.table.update_reservation(key(volume), update) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(StoreFailed(format!("volume {volume} has been deleted"))),
-            Err(error) => Err(StoreFailed(error.to_string())),
-        }
+        self.save_all(&[(volume, update)])?.remove(0)
+    }
+
+    /// In one transaction. Where that can't be, each for itself: a full disk may have room for one of
+    /// them, and no volume is to suffer from the length of another's record.
+    fn save_together(
+        &self,
+        changes: &[(VolumeId, &ReservationUpdate)],
+    ) -> Vec<Result<(), StoreFailed>> {
+        self.save_all(changes).unwrap_or_else(|_| {
+            let changes = changes.iter();
+            changes
+                .map(|(volume, update)| self.save(*volume, update))
+                .collect()
+        })
     }
 }
 

@@ -41,7 +41,6 @@ impl Table {
         let table = Self {
             file: CatalogueFile::over(storage),
         };
-        table.file.look_first()?;
         let version = table.meta(VERSION_KEY)?;
         let Some(found) = version else {
             return Err(table.file.corrupt("it has no version"));
@@ -193,31 +192,17 @@ impl Table {
         })
     }
 
-    /// Saves what has changed of a volume's reservations; whether there is such a volume. One that
-    /// was deleted while the change was on its way does not come back as an orphan.
-    pub(super) fn update_reservation(
+    /// Saves what has changed of volumes' reservations, in that order; for each, whether there is such a
+    /// volume. One that was deleted while the change was on its way does not come back as an orphan.
+    pub(super) fn update_reservations(
         &self,
-        key: u128,
-        update: &ReservationUpdate,
-    ) -> Result<bool, CatalogueError> {
+        changes: &[(u128, &ReservationUpdate)],
+    ) -> Result<Vec<bool>, CatalogueError> {
         self.file.write(|transaction| {
-            if transaction.open_table(RESERVATIONS)?.get(key)?.is_none() {
-                return Ok(false);
-            }
-            if let Some(record) = &update.record {
-                put_record(transaction, key, &record::seal(key, record))?;
-            }
-            if let Some(ages) = &update.ages {
-                transaction.open_table(AGES)?.insert(key, ages.as_slice())?;
-            }
-            let mut history = transaction.open_table(HISTORY)?;
-            for sequence in &update.forget {
-                history.remove((key, *sequence))?;
-            }
-            for (sequence, entry) in &update.entries {
-                history.insert((key, *sequence), entry.as_slice())?;
-            }
-            Ok(true)
+            let changes = changes.iter();
+            changes
+                .map(|(key, update)| update_reservation(transaction, *key, update))
+                .collect()
         })
     }
 
@@ -323,6 +308,30 @@ fn put(
 fn put_record(transaction: &WriteTransaction, key: u128, row: &[u8]) -> Result<(), redb::Error> {
     transaction.open_table(RESERVATIONS)?.insert(key, row)?;
     Ok(())
+}
+
+fn update_reservation(
+    transaction: &WriteTransaction,
+    key: u128,
+    update: &ReservationUpdate,
+) -> Result<bool, redb::Error> {
+    if transaction.open_table(RESERVATIONS)?.get(key)?.is_none() {
+        return Ok(false);
+    }
+    if let Some(record) = &update.record {
+        put_record(transaction, key, &record::seal(key, record))?;
+    }
+    if let Some(ages) = &update.ages {
+        transaction.open_table(AGES)?.insert(key, ages.as_slice())?;
+    }
+    let mut history = transaction.open_table(HISTORY)?;
+    for sequence in &update.forget {
+        history.remove((key, *sequence))?;
+    }
+    for (sequence, entry) in &update.entries {
+        history.insert((key, *sequence), entry.as_slice())?;
+    }
+    Ok(true)
 }
 
 /// A directory that holds volumes or copies of a catalogue has had one. Beginning with an empty one

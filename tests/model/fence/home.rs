@@ -86,9 +86,10 @@ impl Run<'_> {
             order,
             stage: Stage::Saving,
             waits: Set::EMPTY,
+            unquiet: Set::EMPTY,
             before,
             next,
-            lost: self.lost(before, next, sender),
+            lost: self.lost(before, next, sender, aborted),
             aborted,
             victims,
             held: indices(removed),
@@ -114,7 +115,7 @@ impl Run<'_> {
     }
 
     /// `Home::lost`.
-    fn lost(&self, before: Reservation, next: Reservation, sender: u8) -> Lost {
+    fn lost(&self, before: Reservation, next: Reservation, sender: u8, aborted: Set) -> Lost {
         let home = &self.state.home;
         let known = (0..8)
             .filter(|node| before.registered.contains(*node) || next.registered.contains(*node));
@@ -122,6 +123,7 @@ impl Run<'_> {
         let nexuses: Set = known
             .filter(shrinks)
             .filter_map(|node| home.index_of(node))
+            .chain(aborted.iter())
             .collect();
         let strangers =
             !before.reserved && next.reserved && !self.has(Mutant::FenceMissesStrangers);
@@ -168,8 +170,8 @@ impl Run<'_> {
         self.fail();
     }
 
-    /// The home hears that the change is durable, or that it need not be: it publishes, and asks
-    /// every reactor for a grace period.
+    /// The home hears that the change is durable, or that it need not be: it publishes, has the
+    /// victims' commands marked, and asks every reactor for a grace period.
     pub(super) fn change_is_durable(&mut self) {
         self.state.home.unsaved = false;
         let Some(change) = self.state.home.change else {
@@ -181,15 +183,44 @@ impl Run<'_> {
         if !self.has(Mutant::FencedBeforePublished) {
             self.publish(change.next);
         }
+        self.set_stage(Stage::Fencing);
+        self.abort_victims(change.order, change.aborted);
         if change.lost.is_empty() || self.has(Mutant::NoGracePeriod) {
             return self.fence_has_passed();
         }
         if self.has(Mutant::FenceReadsFromOutside) {
-            self.set_stage(Stage::Fencing);
             return self.look_from_outside();
         }
         let (order, lost) = (change.order, change.lost);
-        self.ask_all(Stage::Fencing, Message::Fence { order, lost });
+        let asked = match self.has(Mutant::OnlyHomeFences) {
+            true => 1,
+            false => self.model.scenario.reactors,
+        };
+        let asked = self.ask(asked, Message::Fence { order, lost });
+        if let Some(change) = &mut self.state.home.change {
+            change.waits = asked;
+        }
+    }
+
+    /// `Home::abort`: the marks go out ahead of the refusals, and ahead of the fence.
+    fn abort_victims(&mut self, order: u8, nexuses: Set) {
+        if nexuses.is_empty() {
+            return;
+        }
+        let asked = self.model.scenario.reactors;
+        let asked = self.ask(asked, Message::Abort { order, nexuses });
+        if let Some(change) = &mut self.state.home.change {
+            change.unquiet = asked;
+        }
+        self.state.home.aborting = nexuses;
+        let queue = std::mem::take(&mut self.state.home.queue);
+        for order in queue {
+            if self.is_turned_away(order, nexuses) {
+                self.answer(order);
+            } else {
+                self.state.home.queue.push(order);
+            }
+        }
     }
 
     /// A mutant: the home adds up the reactors' counters without asking them.
@@ -204,36 +235,33 @@ impl Run<'_> {
         }
     }
 
-    /// `Local::call_all`.
-    fn ask_all(&mut self, stage: Stage, question: Message) {
-        let mut reactors = 0..self.model.scenario.reactors;
-        if stage == Stage::Fencing && self.has(Mutant::OnlyHomeFences) {
-            reactors = 0..1;
-        }
-        self.set_stage(stage);
-        for reactor in reactors {
-            if let Some(change) = &mut self.state.home.change {
-                change.waits.insert(reactor);
-            }
+    /// `Local::call_all`: who was asked.
+    fn ask(&mut self, reactors: u8, question: Message) -> Set {
+        for reactor in 0..reactors {
             self.send(HOME, usize::from(reactor), question);
         }
+        (0..reactors).collect()
     }
 
     /// A reactor has replied; late replies are for nobody.
-    pub(super) fn reply_arrives(&mut self, from: usize, order: u8, stage: Stage) {
+    pub(super) fn reply_arrives(&mut self, from: usize, order: u8, about: Stage) {
         let Some(change) = &mut self.state.home.change else {
             return;
         };
-        if (change.order, change.stage) != (order, stage) {
+        if change.order != order || !matches!(change.stage, Stage::Fencing | Stage::Aborting) {
             return;
         }
-        change.waits.remove(small(from));
-        if !change.waits.is_empty() {
-            return;
+        match about {
+            Stage::Fencing => change.waits.remove(small(from)),
+            _ => change.unquiet.remove(small(from)),
         }
-        match stage {
-            Stage::Fencing => self.fence_has_passed(),
-            _ => self.succeed(),
+        let change = *change;
+        match change.stage {
+            Stage::Fencing if about == Stage::Fencing && change.waits.is_empty() => {
+                self.fence_has_passed();
+            }
+            Stage::Aborting if change.unquiet.is_empty() => self.succeed(),
+            _ => {}
         }
     }
 
@@ -244,21 +272,10 @@ impl Run<'_> {
         if self.has(Mutant::FencedBeforePublished) {
             self.publish(change.next);
         }
-        if change.aborted.is_empty() {
+        if change.unquiet.is_empty() || self.has(Mutant::AnsweredBeforeQuiet) {
             return self.succeed();
         }
-        // `Home::abort`: the marks go out ahead of the refusals.
-        self.state.home.aborting = change.aborted;
-        let (order, nexuses) = (change.order, change.aborted);
-        self.ask_all(Stage::Aborting, Message::Abort { order, nexuses });
-        let queue = std::mem::take(&mut self.state.home.queue);
-        for order in queue {
-            if self.is_turned_away(order, nexuses) {
-                self.answer(order);
-            } else {
-                self.state.home.queue.push(order);
-            }
-        }
+        self.set_stage(Stage::Aborting);
     }
 
     /// The bound of the fence: the state is taken back, and the command fails.
@@ -274,7 +291,6 @@ impl Run<'_> {
         } else {
             self.publish(change.before);
         }
-        self.release(change.held);
         self.set_stage(Stage::TakingBack);
     }
 
@@ -312,6 +328,10 @@ impl Run<'_> {
         let Some(change) = self.state.home.change.take() else {
             return;
         };
+        if change.stage == Stage::TakingBack {
+            self.state.home.aborting = Set::EMPTY;
+            self.release(change.held);
+        }
         let table = self.state.home.table.iter().flatten();
         let same = table.clone().all(|entry| {
             let index = self.state.home.index_of(entry.node);

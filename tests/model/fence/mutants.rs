@@ -37,6 +37,8 @@ pub(super) enum Mutant {
     PublishedBeforeDurable,
     /// GOOD goes out before the store has the change.
     AnsweredBeforeDurable,
+    /// GOOD goes out as soon as the fence has passed, whatever was aborted.
+    AnsweredBeforeQuiet,
     /// Whoever has the victim's key is aborted, the sender included.
     AbortsByKey,
     /// The victims' indices are not held until the abort is over.
@@ -100,6 +102,7 @@ mutants! {
     a_state_taken_back_in_secret: TakenBackUnpublished in HUNG breaks FailedButChanged;
     a_snapshot_before_the_store: PublishedBeforeDurable in HUNG breaks FailedButChanged;
     an_answer_before_the_store: AnsweredBeforeDurable in HOPS breaks NotDurable;
+    an_answer_before_the_aborts: AnsweredBeforeQuiet in SESSIONS breaks Survivor;
     an_abort_by_key: AbortsByKey in MUTUAL breaks WrongVictim;
     an_index_that_is_not_held: VictimsNotHeld in SESSIONS breaks WrongVictim;
     victims_that_wait_in_line: QueuedVictimsStay in MUTUAL breaks Unanswered;

@@ -143,6 +143,22 @@ pub(super) const HUNG: Scenario = Scenario {
     ..QUIET
 };
 
+/// PREEMPT AND ABORT on a backend that hangs: it may fail, and what it has aborted stays aborted.
+pub(super) const HUNG_ABORT: Scenario = Scenario {
+    orders: &[PREEMPT_AND_ABORT, (N, Asks::ReadKeys)],
+    store_fails: false,
+    power_cut: false,
+    ..HUNG
+};
+
+/// PREEMPT AND ABORT where nothing is reserved: the victim keeps its right to write.
+pub(super) const UNRESERVED: Scenario = Scenario {
+    reserved: false,
+    writes: &[(N, &[1, 0]), (N, &[0]), (A, &[1])],
+    orders: &[PREEMPT_AND_ABORT],
+    ..QUIET
+};
+
 /// The preempted node registers again, writes, and is preempted again.
 pub(super) const REGAIN: Scenario = Scenario {
     writes: &[(N, &[0]), (N, &[1])],

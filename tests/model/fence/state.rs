@@ -149,9 +149,9 @@ pub(super) enum Stage {
     Saving,
     /// The store has it, and the home has not heard yet.
     Saved,
-    /// Published; reactors drain.
+    /// Published; reactors drain, and abort for PREEMPT AND ABORT.
     Fencing,
-    /// PREEMPT AND ABORT: reactors abort.
+    /// The fence has passed; what was aborted is not quiet yet.
     Aborting,
     /// The fence took too long: the store works on the old state.
     TakingBack,
@@ -162,8 +162,10 @@ pub(super) enum Stage {
 pub(super) struct Change {
     pub(super) order: u8,
     pub(super) stage: Stage,
-    /// Reactors that have not replied.
+    /// Reactors that have not drained.
     pub(super) waits: Set,
+    /// Reactors where what was aborted is not quiet.
+    pub(super) unquiet: Set,
     pub(super) before: Reservation,
     pub(super) next: Reservation,
     pub(super) lost: Lost,

@@ -51,6 +51,18 @@ impl fmt::Debug for Known {
     }
 }
 
+impl Known {
+    fn save(&mut self, update: ReservationUpdate) {
+        if let Some(record) = update.record {
+            self.record = record;
+        }
+        self.ages = update.ages.or(self.ages.take());
+        self.history
+            .retain(|place, _| !update.forget.contains(place));
+        self.history.extend(update.entries);
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Change {
     Found,
@@ -63,7 +75,8 @@ pub(super) enum Change {
     Finish(String),
     Resize(String),
     Remove(String),
-    Save(String, ReservationUpdate),
+    /// Of several volumes at once, by name; a volume may be there twice.
+    Save(Vec<(String, ReservationUpdate)>),
     /// Closes the catalogue and opens it again.
     Restart,
 }
@@ -127,6 +140,11 @@ impl Workload {
 
     pub(super) fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// Closes the catalogue, as a server does that is stopped.
+    pub(super) fn close(&mut self) {
+        self.catalogue = None;
     }
 
     /// What is expected before the first change and after each.
@@ -202,7 +220,12 @@ impl Workload {
                 10 => pick(rng, &finished).map(Change::Resize),
                 11 => pick(rng, &[finished, unfinished].concat()).map(Change::Remove),
                 12 => Some(Change::Restart),
-                _ => pick(rng, &finished).map(|name| Change::Save(name, self.update())),
+                _ => {
+                    let names = (0..rng.random_range(1..=4)).map_while(|_| pick(rng, &finished));
+                    let names = names.collect::<Vec<_>>().into_iter();
+                    let saves: Vec<_> = names.map(|name| (name, self.update())).collect();
+                    (!saves.is_empty()).then_some(Change::Save(saves))
+                }
             };
             self.next += 1;
             match change {
@@ -275,8 +298,13 @@ impl Workload {
                 self.volumes.insert(name.clone(), grown);
             }
             Change::Remove(name) => catalogue.remove_volume(&self.volumes[name])?,
-            Change::Save(name, update) => {
-                let saved = catalogue.save(self.volumes[name].id, update);
+            Change::Save(saves) => {
+                let saves = saves.iter();
+                let changes: Vec<_> = saves
+                    .map(|(name, update)| (self.volumes[name].id, update))
+                    .collect();
+                let saved = catalogue.save_together(&changes).into_iter();
+                let saved: Result<(), _> = saved.collect();
                 saved.map_err(|error| CatalogueError::Failed {
                     path: storage::FILE.into(),
                     message: error.to_string(),
@@ -323,16 +351,11 @@ impl Workload {
                 expected.volumes.remove(&name);
                 self.volumes.remove(&name);
             }
-            Change::Save(name, update) => {
-                let known = expected.volumes.get_mut(&name).unwrap();
-                if let Some(record) = update.record {
-                    known.record = record;
+            Change::Save(saves) => {
+                for (name, update) in saves {
+                    let known = expected.volumes.get_mut(&name).unwrap();
+                    known.save(update);
                 }
-                known.ages = update.ages.or(known.ages.take());
-                known
-                    .history
-                    .retain(|place, _| !update.forget.contains(place));
-                known.history.extend(update.entries);
             }
         }
         self.history.push(next);

@@ -74,12 +74,16 @@ fn version_1_is_upgraded_and_a_copy_of_it_kept() {
 fn a_change_on_its_way_to_a_deleted_volume_leaves_nothing() {
     let data = tempfile::tempdir().unwrap();
     let table = open(data.path()).unwrap();
+    table.discard_reservation(8).unwrap();
     let update = ReservationUpdate {
         record: Some(b"late".to_vec()),
         entries: vec![(1, b"late".to_vec())],
         ..ReservationUpdate::default()
     };
-    assert!(!table.update_reservation(7, &update).unwrap());
+    let found = table.update_reservations(&[(7, &update), (8, &update)]);
+    assert_eq!(found.unwrap(), [false, true]);
     assert_eq!(table.reservation(7).unwrap(), None);
     assert_eq!(table.history(7).unwrap(), KeptHistory::default());
+    let row = table.reservation(8).unwrap();
+    assert_eq!(row, Some(record::seal(8, b"late")), "and no other suffers");
 }
