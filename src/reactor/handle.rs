@@ -156,7 +156,7 @@ fn panicked() -> io::Error {
 }
 
 /// Tells the others that a reactor has ended, however it ends.
-struct EndMark(Arc<Address>);
+pub(super) struct EndMark(pub(super) Arc<Address>);
 
 impl Drop for EndMark {
     fn drop(&mut self) {
