@@ -34,7 +34,7 @@ pub use counters::Counters;
 pub use driver::{Driver, Readiness};
 pub use handle::{Reactors, Seat};
 pub use mesh::{ExternalSender, NotSent, Outbox, Source};
-pub use stepped::Stepped;
+pub use stepped::{Berth, Stepped};
 pub use wheel::Wheel;
 
 use crate::base::clock::Instant;

@@ -1,23 +1,95 @@
-//! A reactor without a thread: whoever owns it takes its ticks one by one and says what time it is.
+//! Reactors without threads of their own: whoever owns one takes its ticks one by one and says what
+//! time it is.
 //!
-//! It runs the loop's own round, so what is counted or simulated with it is what runs on a core;
+//! They run the loop's own round, so what is counted or simulated with them is what runs on a core;
 //! only the clock and the waiting are left out.
 
 use super::App;
 use super::config::{Config, Idle};
 use super::counters::Counters;
 use super::driver::Driver;
-use super::handle::{EndMark, Seat};
+use super::handle::{EndMark, Seat, parts};
 use super::idle::IdlePolicy;
-use super::mesh::{Ends, ExternalSender, mesh};
+use super::mesh::{Ends, ExternalSender};
 use super::run::Loop;
-use crate::base::buffer::Pool;
+use crate::base::buffer::{Arena, Pool};
 use crate::base::clock::Instant;
 use std::io;
 use std::sync::Arc;
 
+/// The place of one reactor in a mesh, to be taken on the thread that will step it.
+pub struct Berth<M> {
+    reactor: usize,
+    config: Arc<Config>,
+    pool: Pool,
+    arenas: Arc<[Arc<Arena>]>,
+    ends: Ends<M>,
+}
+
+impl<M: Send + 'static> Berth<M> {
+    /// The places of as many reactors as `config` asks for. How they idle does not count, nor does
+    /// which cores they run on.
+    ///
+    /// # Errors
+    /// When there is no memory, or the number is out of range.
+    pub fn make(config: Config) -> io::Result<Vec<Self>> {
+        let (pools, arenas, mesh) = parts(&config)?;
+        let config = Arc::new(config);
+        let places = pools.into_iter().zip(mesh).enumerate();
+        let berths = places.map(|(reactor, (pool, ends))| Self {
+            reactor,
+            config: Arc::clone(&config),
+            pool,
+            arenas: Arc::clone(&arenas),
+            ends,
+        });
+        Ok(berths.collect())
+    }
+
+    /// A way to send to the reactor from any thread.
+    #[must_use]
+    pub fn sender(&self) -> ExternalSender<M> {
+        self.ends.external.clone()
+    }
+
+    /// Makes the reactor and its app, on this thread for good.
+    ///
+    /// # Errors
+    /// When a ring, an epoll instance or the app cannot be made.
+    pub fn take<A>(self, make: impl FnOnce(Seat<'_>) -> io::Result<A>) -> io::Result<Stepped<A>>
+    where
+        A: App<Message = M>,
+    {
+        let doorbell = &self.ends.address.doorbell;
+        let mut driver = Driver::new(&self.config, self.pool, &self.arenas, doorbell)?;
+        let app = make(Seat {
+            reactor: self.reactor,
+            reactors: self.arenas.len(),
+            driver: &mut driver,
+        })?;
+        Ok(Stepped {
+            reactor: self.reactor,
+            app,
+            driver,
+            _mark: EndMark(Arc::clone(&self.ends.address)),
+            ends: self.ends,
+            counters: Counters::default(),
+            policy: IdlePolicy::new(Idle::Spin, Instant::ZERO),
+        })
+    }
+}
+
+impl<M> std::fmt::Debug for Berth<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Berth")
+            .field("reactor", &self.reactor)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One reactor that runs when it is told to. It stays on the thread that made it, as its app does.
 pub struct Stepped<A: App> {
+    reactor: usize,
     app: A,
     driver: Driver,
     ends: Ends<A::Message>,
@@ -27,31 +99,6 @@ pub struct Stepped<A: App> {
 }
 
 impl<A: App> Stepped<A> {
-    /// Makes the reactor and its app here. Of `config`, where it runs and how it idles do not count.
-    ///
-    /// # Errors
-    /// When an arena, a ring, an epoll instance or the app cannot be made.
-    pub fn new(config: &Config, make: impl FnOnce(Seat<'_>) -> io::Result<A>) -> io::Result<Self> {
-        let pool = Pool::new(config.pool_bytes, 0)?;
-        let arenas = [Arc::clone(pool.arena())];
-        let ends = mesh(1, config.mailbox_messages, config.external_messages)?.pop();
-        let ends = ends.ok_or_else(|| io::Error::other("a mesh of one has one end"))?;
-        let mut driver = Driver::new(config, pool, &arenas, &ends.address.doorbell)?;
-        let app = make(Seat {
-            reactor: 0,
-            reactors: 1,
-            driver: &mut driver,
-        })?;
-        Ok(Self {
-            app,
-            driver,
-            _mark: EndMark(Arc::clone(&ends.address)),
-            ends,
-            counters: Counters::default(),
-            policy: IdlePolicy::new(Idle::Spin, Instant::ZERO),
-        })
-    }
-
     /// A way to send to the reactor from any thread.
     #[must_use]
     pub fn sender(&self) -> ExternalSender<A::Message> {
@@ -67,7 +114,7 @@ impl<A: App> Stepped<A> {
     pub fn step(&mut self, now: Instant) -> io::Result<bool> {
         self.driver.drive(None, &self.ends.address.doorbell)?;
         let (busy, _) = Loop {
-            reactor: 0,
+            reactor: self.reactor,
             idle: Idle::Spin,
             driver: &mut self.driver,
             ends: &mut self.ends,
@@ -81,7 +128,7 @@ impl<A: App> Stepped<A> {
 impl<A: App> std::fmt::Debug for Stepped<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stepped")
-            .field("driver", &self.driver)
+            .field("reactor", &self.reactor)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`handle`] | the target from outside: start, volumes, portals, drain, stop |
-//! | `stepped` | a target without threads, tick by tick, for counting and simulation |
+//! | [`stepped`] | a target without threads, tick by tick, for counting and simulation |
 //! | `core` | one reactor's tick |
 //! | `traffic` | bytes to events, aborts, the end of connections |
 //! | `login` | who may come in, moving to the home, the seat |
@@ -61,7 +61,7 @@ mod session;
 mod shard;
 mod shards;
 mod shared;
-mod stepped;
+pub mod stepped;
 mod store;
 mod takeovers;
 mod task_management;
@@ -77,7 +77,6 @@ pub use in_flight::InFlight;
 pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};
 pub use shards::{ShardMap, ShardPlacement};
 pub use shared::ConnectionPlacement;
-pub use stepped::Stepped;
 pub use store::{ReservationStore, ReservationUpdate, StoreFailed};
 pub use takeovers::Takeover;
 pub use volume::{Access, VolumeIndex};
