@@ -8,6 +8,8 @@ const KIB: u32 = 1024;
 const BLOCK_BYTES: u32 = 512;
 /// Transfers that a series goes round: each has a range of its own within a burst.
 const PLACES: u32 = 64;
+/// Room for the largest transfers at every place.
+const SHARD_BLOCKS: u32 = PLACES * 128 * KIB / BLOCK_BYTES;
 
 /// SCSI status codes (SAM-5 section 5.3).
 pub(crate) const GOOD: u8 = 0x00;
@@ -70,6 +72,10 @@ pub(crate) struct Case {
     pub(crate) reservation: Reservation,
     /// Logged in, the one that is used included.
     pub(crate) sessions: u16,
+    /// Reactors that the volume's blocks are dealt out over.
+    pub(crate) reactors: usize,
+    /// The blocks belong to another reactor than the connections.
+    pub(crate) remote: bool,
 }
 
 const fn case(name: &'static str, work: Work, burst: usize) -> Case {
@@ -82,6 +88,8 @@ const fn case(name: &'static str, work: Work, burst: usize) -> Case {
         digests: false,
         reservation: Reservation::None,
         sessions: 1,
+        reactors: 1,
+        remote: false,
     }
 }
 
@@ -115,6 +123,15 @@ impl Case {
         Self { sessions, ..self }
     }
 
+    /// Two reactors share the volume, and the blocks belong to the connection's or to the other.
+    const fn shared(self, remote: bool) -> Self {
+        Self {
+            reactors: 2,
+            remote,
+            ..self
+        }
+    }
+
     /// What every answer has to say.
     pub(crate) const fn status(&self) -> u8 {
         match self.reservation {
@@ -133,18 +150,28 @@ impl Case {
             Work::Nothing => unreachable!("nothing is asked of a reactor at rest"),
             Work::Ping => Request::Ping,
             Work::TestUnitReady => Request::none(TEST_UNIT_READY),
-            Work::Read(bytes) => Request::read(transfer(READ_10, place, bytes), bytes),
+            Work::Read(bytes) => {
+                Request::read(transfer(READ_10, self.lba(place, bytes), bytes), bytes)
+            }
             Work::Write(bytes) | Work::SolicitedWrite(bytes) => {
-                Request::write(transfer(WRITE_10, place, bytes), bytes)
+                Request::write(transfer(WRITE_10, self.lba(place, bytes), bytes), bytes)
             }
         }
+    }
+
+    /// The first block of a place.
+    const fn lba(&self, place: u32, bytes: u32) -> u32 {
+        let shard = if self.remote { SHARD_BLOCKS } else { 0 };
+        shard + place * (bytes / BLOCK_BYTES)
     }
 
     /// Every place that the case touches, written once.
     pub(crate) fn preparation(&self) -> Vec<Request> {
         match self.work {
             Work::Read(bytes) | Work::Write(bytes) if self.backend == Backend::Ram => (0..PLACES)
-                .map(|place| Request::write(transfer(WRITE_10, place, bytes), bytes))
+                .map(|place| {
+                    Request::write(transfer(WRITE_10, self.lba(place, bytes), bytes), bytes)
+                })
                 .collect(),
             _ => Vec::new(),
         }
@@ -152,7 +179,12 @@ impl Case {
 
     /// Bytes that a volume needs for the case.
     pub(crate) const fn volume_bytes() -> u64 {
-        (PLACES * 128 * KIB) as u64
+        2 * Self::shard_bytes()
+    }
+
+    /// Bytes that follow each other on one reactor.
+    pub(crate) const fn shard_bytes() -> u64 {
+        SHARD_BLOCKS as u64 * BLOCK_BYTES as u64
     }
 }
 
@@ -168,11 +200,11 @@ const READ_10: u8 = 0x28;
 const WRITE_10: u8 = 0x2a;
 
 /// READ(10) or WRITE(10) (SBC-3 sections 5.8 and 5.32).
-fn transfer(operation: u8, place: u32, bytes: u32) -> [u8; 16] {
+fn transfer(operation: u8, lba: u32, bytes: u32) -> [u8; 16] {
     let blocks = bytes / BLOCK_BYTES;
     let mut cdb = [0; 16];
     cdb[0] = operation;
-    cdb[2..6].copy_from_slice(&(place * blocks).to_be_bytes());
+    cdb[2..6].copy_from_slice(&lba.to_be_bytes());
     cdb[7..9].copy_from_slice(&blocks.to_be_bytes()[2..]);
     cdb
 }
@@ -181,7 +213,7 @@ const R4K: Work = Work::Read(4 * KIB);
 const W4K: Work = Work::Write(4 * KIB);
 
 /// All cases, in the order of the table.
-pub(crate) const CASES: [Case; 24] = [
+pub(crate) const CASES: [Case; 26] = [
     case("nop-out", Work::Ping, 1),
     case("test-unit-ready", Work::TestUnitReady, 1),
     case("read-4k-null-1", R4K, 1),
@@ -198,6 +230,8 @@ pub(crate) const CASES: [Case; 24] = [
     case("write-128k-ram-1-r2t", Work::SolicitedWrite(128 * KIB), 1).ram(),
     case("read-4k-null-32-conflict", R4K, 32).reserved(Reservation::ByAnother),
     case("read-4k-null-32-1024-registrants", R4K, 32).reserved(Reservation::ByRegistrants),
+    case("read-4k-null-1-local-of-2", R4K, 1).shared(false),
+    case("read-4k-null-1-remote-of-2", R4K, 1).shared(true),
     case("read-4k-null-1-ring", R4K, 1).on(Engine::Ring),
     case("read-4k-null-32-ring", R4K, 32).on(Engine::Ring),
     case("write-4k-null-32-ring", W4K, 32).on(Engine::Ring),

@@ -125,10 +125,14 @@ impl Client {
         client
     }
 
-    /// Takes the answer to the login. Digests count from here on.
-    pub(crate) fn finish_login(&mut self, wishes: &Wishes<'_>) {
+    /// Takes the answer to the login, if it is there. Digests count from then on.
+    pub(crate) fn finish_login(&mut self, wishes: &Wishes<'_>) -> bool {
         let received = self.fill();
-        let (bhs, bytes) = self.next_pdu(0, received).expect("an answer to the login");
+        self.held = received;
+        let Some((bhs, bytes)) = self.next_pdu(0, received) else {
+            return false;
+        };
+        self.held = 0;
         assert_eq!(bhs.opcode(), Opcode::LoginResponse);
         let response = LoginResponse::parse(&bhs);
         assert_eq!(response.status, LoginStatus::Success);
@@ -147,6 +151,7 @@ impl Client {
         self.digests = wishes.digests;
         self.exp_stat_sn = response.stat_sn.wrapping_add(1);
         assert_eq!(bytes, received, "nothing follows a login");
+        true
     }
 
     /// Puts a request with its immediate data among what the next [`Client::send`] sends.

@@ -1,7 +1,7 @@
 //! What `bench/icount` runs under callgrind: one case of the data path, and nothing else counted.
 //!
 //! The product's own code is driven from bytes in to bytes out: socket engine, protocol, plan, target
-//! and backend, tick by tick on this thread ([`holdfast::target::Stepped`]). Time stands still, and
+//! and backend, tick by tick on this thread ([`holdfast::target::stepped`]). Time stands still, and
 //! the peer's bytes lie in a pair of sockets before the first tick of a round, so the same ticks find
 //! the same bytes in every run.
 //!
@@ -11,6 +11,8 @@
 
 mod cases;
 mod client;
+#[path = "../crowd.rs"]
+mod crowd;
 mod stage;
 
 use cases::{CASES, Case, Work};
@@ -18,7 +20,7 @@ use stage::Stage;
 use std::process::ExitCode;
 
 use holdfast::base::clock::Instant;
-use holdfast::target::Stepped;
+use holdfast::target::stepped::Stepped;
 
 /// Rounds before the first that counts: queues have grown, memory has been touched.
 const WARM_UP_ROUNDS: usize = 192;
@@ -55,7 +57,11 @@ fn run(case: &Case) -> ExitCode {
         eprintln!("{}: {reason}", case.name);
         return ExitCode::from(CANNOT_RUN);
     }
-    let mut stage = Stage::set(case);
+    let (target, berths) = stage::target(case);
+    let reactors = berths
+        .into_iter()
+        .map(|berth| berth.take().expect("a reactor"));
+    let mut stage = Stage::set(case, target, reactors.collect());
     for rounds in [WARM_UP_ROUNDS, SERIES_ROUNDS, 2 * SERIES_ROUNDS] {
         series(case, &mut stage, rounds);
         end_of_series();
@@ -66,7 +72,7 @@ fn run(case: &Case) -> ExitCode {
 fn series(case: &Case, stage: &mut Stage, rounds: usize) {
     for _ in 0..rounds {
         match case.work {
-            Work::Nothing => assert!(!counted_tick(&mut stage.reactor), "an idle reactor is busy"),
+            Work::Nothing => assert!(!ticks(&mut stage.reactors), "an idle reactor is busy"),
             _ => round(case, stage),
         }
     }
@@ -80,7 +86,7 @@ fn round(case: &Case, stage: &mut Stage) {
     }
     stage.client.send();
     loop {
-        while counted_tick(&mut stage.reactor) {}
+        while ticks(&mut stage.reactors) {}
         stage.client.receive(case.status());
         if stage.client.outstanding() == 0 {
             return;
@@ -91,6 +97,13 @@ fn round(case: &Case, stage: &mut Stage) {
             "the reactor rests, and owes an answer"
         );
     }
+}
+
+/// One tick of each reactor; whether any had something to do.
+fn ticks(reactors: &mut [Stepped]) -> bool {
+    reactors
+        .iter_mut()
+        .fold(false, |busy, reactor| busy | counted_tick(reactor))
 }
 
 /// The one thing that is collected. Its name is what the script asks callgrind for.

@@ -1,4 +1,4 @@
-//! What a case needs before it can be counted: a target on a stepped reactor, a volume with its
+//! What a case needs before it can be measured: a target on stepped reactors, a volume with its
 //! reservation, sessions.
 
 use std::net::{SocketAddr, TcpListener};
@@ -10,23 +10,21 @@ use holdfast::base::clock::Instant;
 use holdfast::iscsi::Settings;
 use holdfast::net::{self, NetConfig};
 use holdfast::reactor;
-use holdfast::reservation::{
-    Command, Context, InitiatorPort, Key, Nexus, ReservationType, State, apply,
-};
+use holdfast::reservation::{ReservationType, State};
 use holdfast::ring::{Ring, RingConfig};
+use holdfast::target::stepped::{Berth, Stepped, step_while};
 use holdfast::target::{
-    Access, ReservationStore, ReservationUpdate, Restored, Stepped, StoreFailed, Target,
-    TargetConfig, VolumeConfig,
+    Access, ConnectionPlacement, ReservationStore, ReservationUpdate, Restored, ShardPlacement,
+    StoreFailed, Target, TargetConfig, VolumeConfig,
 };
 use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
 
 use crate::cases::{Backend, Case, Engine, GOOD, Reservation, Work};
 use crate::client::{Client, Request, Wishes};
+use crate::crowd;
 
 const IQN: &str = "iqn.2024-01.bench:counted";
-const REGISTRANTS: u16 = 1024;
 const SESSIONS_MAX: u32 = 64;
-const PORTAL_TAG: u16 = 1;
 const ARENA_BYTES: usize = 32 << 20;
 /// Of the `latency` profile.
 const DIRECT_SOCKETS_MAX: u32 = 16;
@@ -35,7 +33,8 @@ const ATTENTIONS_MAX: usize = 4;
 
 /// A target and its initiators.
 pub(crate) struct Stage {
-    pub(crate) reactor: Stepped,
+    /// Those that this thread steps.
+    pub(crate) reactors: Vec<Stepped>,
     pub(crate) client: Client,
     turn: usize,
     _idle: Vec<Client>,
@@ -49,36 +48,52 @@ pub(crate) fn cannot_run(case: &Case) -> Option<String> {
     Some(format!("io_uring can't be used here: {reason}"))
 }
 
+/// The target of a case, and its reactors for whoever is to step them.
+pub(crate) fn target(case: &Case) -> (Target, Vec<Berth>) {
+    Berth::make(config(case)).expect("a target")
+}
+
 impl Stage {
-    /// Everything up to the first request.
-    pub(crate) fn set(case: &Case) -> Self {
-        let (target, mut reactor) = Stepped::start(config(case.engine)).expect("a target");
+    /// Everything up to the first request; `reactors` of `target` belong to this thread, the others
+    /// are stepped elsewhere.
+    pub(crate) fn set(case: &Case, target: Target, mut reactors: Vec<Stepped>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let volume = volume(case);
-        reactor
-            .step_while(Instant::ZERO, || {
-                target
-                    .open_portal(listener, PORTAL_TAG, None, None)
-                    .expect("a portal");
-                target.attach_volume(volume).expect("a volume");
-            })
-            .expect("the reactor goes on");
+        let prepared = step_while(&mut reactors, Instant::ZERO, || {
+            target.open_portal(listener, crowd::PORT, None, None)?;
+            target.attach_volume(volume)
+        });
+        prepared
+            .expect("the reactors go on")
+            .expect("a portal and a volume");
         let mut clients: Vec<Client> = (0..case.sessions)
-            .map(|number| log_in(&mut reactor, case, number))
+            .map(|number| log_in(&mut reactors, case, number))
             .collect();
         let client = clients.swap_remove(0);
         let mut stage = Self {
-            reactor,
+            reactors,
             client,
             turn: 0,
             _idle: clients,
             _target: target,
         };
         for request in case.preparation() {
-            stage.ask(&request);
+            ask(&mut stage.reactors, &mut stage.client, &request);
             assert_eq!(stage.client.last_status, GOOD);
         }
         stage
+    }
+
+    /// One request and its answer, whoever steps the reactors that it needs.
+    #[allow(dead_code, reason = "the counted benchmark has rounds of its own")]
+    pub(crate) fn go_round(&mut self, case: &Case) {
+        let request = case.request(self.turn());
+        self.client.submit(&request);
+        self.client.send();
+        while self.client.outstanding() > 0 {
+            step(&mut self.reactors);
+            self.client.receive(case.status());
+        }
     }
 
     /// The number of the next request.
@@ -86,49 +101,53 @@ impl Stage {
         self.turn += 1;
         self.turn - 1
     }
+}
 
-    fn ask(&mut self, request: &Request) {
-        ask(&mut self.reactor, &mut self.client, request);
+/// One tick of each; whether any had something to do.
+fn step(reactors: &mut [Stepped]) -> bool {
+    reactors.iter_mut().fold(false, |busy, reactor| {
+        busy | reactor.step(Instant::ZERO).expect("the reactor goes on")
+    })
+}
+
+fn ask(reactors: &mut [Stepped], client: &mut Client, request: &Request) {
+    client.submit(request);
+    client.send();
+    while client.outstanding() > 0 {
+        step(reactors);
+        client.receive_any();
     }
 }
 
-fn rest(reactor: &mut Stepped) {
-    while reactor.step(Instant::ZERO).expect("the reactor goes on") {}
-}
-
-fn ask(reactor: &mut Stepped, client: &mut Client, request: &Request) {
-    client.submit(request);
-    client.send();
-    rest(reactor);
-    client.receive_any();
-    assert_eq!(client.outstanding(), 0, "an answer");
-}
-
 /// A session with nothing left to be told.
-fn log_in(reactor: &mut Stepped, case: &Case, number: u16) -> Client {
-    let initiator = initiator(number);
+fn log_in(reactors: &mut [Stepped], case: &Case, number: u16) -> Client {
+    let initiator = crowd::node(number);
     let wishes = Wishes {
         initiator: &initiator,
         target: IQN,
-        isid: ISID,
+        isid: crowd::ISID,
         digests: case.digests,
         immediate_data: !matches!(case.work, Work::SolicitedWrite(_)),
     };
     let peer = SocketAddr::from(([127, 0, 0, 1], 1024 + number));
-    let stream = reactor.connect(0, peer).expect("a connection");
+    let stream = reactors[0].connect(0, peer).expect("a connection");
     let mut client = Client::begin_login(stream, &wishes);
-    rest(reactor);
-    client.finish_login(&wishes);
+    while !client.finish_login(&wishes) {
+        step(reactors);
+    }
     for _ in 0..ATTENTIONS_MAX {
-        ask(reactor, &mut client, &Request::none([0; 16]));
+        ask(reactors, &mut client, &Request::none([0; 16]));
         if client.last_status == GOOD {
+            // What the answer has left behind is over before the next login.
+            while step(reactors) {}
             return client;
         }
     }
     panic!("a session that has always something to tell");
 }
 
-fn config(engine: Engine) -> TargetConfig {
+fn config(case: &Case) -> TargetConfig {
+    let engine = case.engine;
     let by_ring = engine != Engine::Epoll;
     let moves_bytes = if by_ring {
         net::Engine::Uring
@@ -137,6 +156,7 @@ fn config(engine: Engine) -> TargetConfig {
     };
     TargetConfig {
         reactors: reactor::Config {
+            placement: reactor::Placement::Anywhere(case.reactors),
             pool_bytes: ARENA_BYTES,
             ring: by_ring.then(RingConfig::default),
             readiness: !by_ring,
@@ -160,9 +180,9 @@ fn config(engine: Engine) -> TargetConfig {
             ..Settings::default()
         },
         fence_timeout: Duration::from_secs(10),
-        shard_placement: holdfast::target::ShardPlacement::Home,
-        shard_bytes: 1 << 30,
-        connection_placement: holdfast::target::ConnectionPlacement::Home,
+        shard_placement: ShardPlacement::Spread,
+        shard_bytes: Case::shard_bytes(),
+        connection_placement: ConnectionPlacement::Home,
         reservations: Arc::new(NoStore),
     }
 }
@@ -183,7 +203,7 @@ fn volume(case: &Case) -> VolumeConfig {
         read_only: false,
         removable: false,
         sessions_max: SESSIONS_MAX,
-        registrations_max: REGISTRANTS.into(),
+        registrations_max: crowd::REGISTRANTS.into(),
         reservation_scope: ReservationScope::Nexus,
         store,
         access: Access {
@@ -197,43 +217,16 @@ fn volume(case: &Case) -> VolumeConfig {
     }
 }
 
-const ISID: [u8; 6] = [0x80, 0, 0, 0, 0, 1];
-
-fn initiator(number: u16) -> String {
-    format!("iqn.2024-01.bench:node{number:04}")
-}
-
 /// The reservation that the volume comes up with. The session that is used is that of node 0.
 fn state(reservation: Reservation) -> State {
-    let (registrants, kind) = match reservation {
-        Reservation::None => return State::new(),
-        Reservation::ByAnother => (1..2, ReservationType::ExclusiveAccess),
-        Reservation::ByRegistrants => (
-            0..REGISTRANTS,
-            ReservationType::ExclusiveAccessRegistrantsOnly,
-        ),
-    };
-    let nexus = |number| Nexus::new(InitiatorPort::new(&initiator(number), ISID), PORTAL_TAG);
-    let context = Context {
-        ports: &[PORTAL_TAG],
-        known: &|_| Vec::new(),
-        registrations_max: REGISTRANTS.into(),
-    };
-    let register = Command::RegisterAndIgnore {
-        new_key: Key(1),
-        aptpl: false,
-        all_target_ports: false,
-    };
-    let reserve = Command::Reserve { key: Key(1), kind };
-    let first = nexus(registrants.start);
-    let registered = registrants.map(|number| (nexus(number), &register));
-    registered
-        .chain([(first, &reserve)])
-        .fold(State::new(), |state, (nexus, command)| {
-            apply(&state, &nexus, command, &context)
-                .expect("the command succeeds")
-                .next
-        })
+    use ReservationType::{ExclusiveAccess, ExclusiveAccessRegistrantsOnly};
+    match reservation {
+        Reservation::None => State::new(),
+        Reservation::ByAnother => crowd::state(1..2, ExclusiveAccess),
+        Reservation::ByRegistrants => {
+            crowd::state(0..crowd::REGISTRANTS, ExclusiveAccessRegistrantsOnly)
+        }
+    }
 }
 
 /// No reservation here is made durable.
