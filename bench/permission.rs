@@ -2,26 +2,24 @@
 //! under a guard that is pinned once per tick, and an array read.
 //!
 //! `cargo bench --bench permission` compares a volume without registrants with one of 1024, beside an
-//! A/A control, and the guard pinned per tick with a guard pinned per I/O.
+//! A/A control, and the guard pinned per tick with a guard pinned per I/O. What is shown is ratios of
+//! neighbouring bursts, which criterion does not take; `cargo bench --bench micro` has the nanoseconds.
 
+mod crowd;
 mod pairs;
 
 use std::hint::black_box;
 
 use holdfast::base::rcu::{RcuCell, pin};
-use holdfast::reservation::{
-    Access, Command, Context, InitiatorPort, Key, Nexus, NexusIndex, ReservationType, Snapshot,
-    State, apply,
-};
+use holdfast::reservation::{Access, NexusIndex, Snapshot};
 
-const REGISTRANTS: u32 = 1024;
 /// Checks under one pinned guard: the I/Os of a busy tick.
 const CHECKS_PER_TICK: u32 = 64;
 
 fn main() {
     let none = RcuCell::new(Snapshot::open());
     let also_none = RcuCell::new(Snapshot::open());
-    let many = RcuCell::new(snapshot_with_registrants());
+    let many = RcuCell::new(crowd::snapshot());
 
     let control = pairs::compare(|| tick(&none), || tick(&also_none));
     let registrants = pairs::compare(|| tick(&none), || tick(&many));
@@ -60,43 +58,4 @@ fn tick_pinning_each_time(cell: &RcuCell<Snapshot>) -> u64 {
         assert!(rights.permits(Access::Write));
     }
     u64::from(CHECKS_PER_TICK)
-}
-
-/// Everyone registered, under a reservation that lets registrants write.
-fn snapshot_with_registrants() -> Snapshot {
-    let nexuses: Vec<Nexus> = (0..REGISTRANTS)
-        .map(|index| {
-            let name = format!("iqn.2024-01.bench:node{index:04}");
-            Nexus::new(InitiatorPort::new(&name, [0x80, 0, 0, 0, 0, 1]), 1)
-        })
-        .collect();
-    let context = Context {
-        ports: &[1],
-        known: &|_| Vec::new(),
-        registrations_max: REGISTRANTS,
-    };
-    let mut state = State::new();
-    let mut run = |nexus: &Nexus, command: &Command| {
-        let outcome = apply(&state, nexus, command, &context);
-        state = outcome.expect("the command succeeds").next;
-    };
-    for nexus in &nexuses {
-        let new_key = Key(1);
-        let aptpl = false;
-        let all_target_ports = false;
-        run(
-            nexus,
-            &Command::RegisterAndIgnore {
-                new_key,
-                aptpl,
-                all_target_ports,
-            },
-        );
-    }
-    let kind = ReservationType::WriteExclusiveRegistrantsOnly;
-    run(&nexuses[0], &Command::Reserve { key: Key(1), kind });
-    Snapshot::build(&state, |nexus| {
-        let place = nexuses.iter().position(|known| known == nexus)?;
-        Some(NexusIndex(u32::try_from(place).ok()?))
-    })
 }

@@ -57,17 +57,8 @@ impl<M: Send + 'static> Reactors<M> {
         A: App<Message = M>,
         F: Fn(Seat<'_>) -> io::Result<A> + Send + Sync + 'static,
     {
-        let count = config.placement.count();
-        if !(1..=REACTORS_MAX).contains(&count) {
-            let text =
-                format!("{count} reactors asked for, where 1 to {REACTORS_MAX} are possible");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        let pools = (0..count)
-            .map(|index| Pool::new(config.pool_bytes, u16::try_from(index).unwrap_or(u16::MAX)))
-            .collect::<io::Result<Vec<_>>>()?;
-        let arenas: Arc<[_]> = pools.iter().map(|pool| Arc::clone(pool.arena())).collect();
-        let mesh = mesh(count, config.mailbox_messages, config.external_messages)?;
+        let (pools, arenas, mesh) = parts(&config)?;
+        let count = pools.len();
         let senders = mesh.iter().map(|ends| ends.external.clone()).collect();
         let counters: Vec<_> = (0..count).map(|_| Arc::new(Counters::default())).collect();
         let (config, make) = (Arc::new(config), Arc::new(make));
@@ -151,12 +142,30 @@ impl<M: Send + 'static> Reactors<M> {
     }
 }
 
+/// The pool of each reactor, the arenas of all, and each one's ends of the mesh.
+#[allow(clippy::type_complexity, reason = "taken apart at once")]
+pub(super) fn parts<M>(
+    config: &Config,
+) -> io::Result<(Vec<Pool>, Arc<[Arc<Arena>]>, Vec<Ends<M>>)> {
+    let count = config.placement.count();
+    if !(1..=REACTORS_MAX).contains(&count) {
+        let text = format!("{count} reactors asked for, where 1 to {REACTORS_MAX} are possible");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let pools = (0..count)
+        .map(|index| Pool::new(config.pool_bytes, u16::try_from(index).unwrap_or(u16::MAX)))
+        .collect::<io::Result<Vec<_>>>()?;
+    let arenas = pools.iter().map(|pool| Arc::clone(pool.arena())).collect();
+    let mesh = mesh(count, config.mailbox_messages, config.external_messages)?;
+    Ok((pools, arenas, mesh))
+}
+
 fn panicked() -> io::Error {
     io::Error::other("a reactor panicked")
 }
 
 /// Tells the others that a reactor has ended, however it ends.
-struct EndMark(Arc<Address>);
+pub(super) struct EndMark(pub(super) Arc<Address>);
 
 impl Drop for EndMark {
     fn drop(&mut self) {

@@ -24,6 +24,7 @@ mod handle;
 mod idle;
 mod mesh;
 mod run;
+mod stepped;
 #[cfg(test)]
 mod tests;
 mod wheel;
@@ -33,6 +34,7 @@ pub use counters::Counters;
 pub use driver::{Driver, Readiness};
 pub use handle::{Reactors, Seat};
 pub use mesh::{ExternalSender, NotSent, Outbox, Source};
+pub use stepped::{Berth, Stepped};
 pub use wheel::Wheel;
 
 use crate::base::clock::Instant;

@@ -52,7 +52,7 @@ impl<M: Send + 'static> Loop<'_, M> {
     }
 
     /// One round under one guard: whether it was busy, and how long it may wait if at all.
-    fn tick(
+    pub(super) fn tick(
         &mut self,
         app: &mut impl App<Message = M>,
         now: Instant,

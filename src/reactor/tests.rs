@@ -273,3 +273,44 @@ fn an_ended_reactor_hands_messages_back() {
         Err(NotSent::Ended(Message::Stop))
     );
 }
+
+#[test]
+fn stepped_reactors_do_one_round_at_a_time() {
+    for sources in SOURCES {
+        if sources.0 && io_uring::IoUring::new(2).is_err() {
+            continue;
+        }
+        let (reports, reported) = unbounded();
+        let berths = Berth::make(config(2, Idle::Spin, sources)).unwrap();
+        let mut reactors: Vec<_> = berths
+            .into_iter()
+            .map(|berth| {
+                berth.take(|seat| {
+                    assert_eq!(seat.reactors, 2);
+                    Ok(TestApp {
+                        reports: reports.clone(),
+                        stopped: false,
+                        alarm: Some(Duration::from_secs(1)),
+                        alarm_at: None,
+                    })
+                })
+            })
+            .collect::<io::Result<_>>()
+            .unwrap();
+        let first = reactors[0].sender();
+        let mut step = |reactor: usize, nanos| {
+            let now = Instant::from_nanos(nanos);
+            reactors[reactor].step(now).unwrap()
+        };
+        // The first round sets the alarm, and time passes only by what the owner says.
+        assert!(!step(0, 0) && !step(1, 0) && !step(0, 999_999_999));
+        assert!(step(0, 1_000_000_000));
+        assert_eq!(reported.try_recv(), Ok(Report::Ticked));
+        first.send(Message::Token { hops: 1 }).unwrap();
+        assert!(!step(1, 1), "the token is with the first");
+        assert!(step(0, 1_000_000_001) && reported.is_empty());
+        assert!(step(1, 2), "and now with the second");
+        assert_eq!(reported.try_recv(), Ok(Report::Landed { reactor: 1 }));
+        assert!(!step(0, 1_000_000_002) && !step(1, 3));
+    }
+}

@@ -212,6 +212,7 @@ pub struct Target {
 }
 
 pub(super) struct Control {
+    /// None of a target that is stepped, or has stopped.
     reactors: Option<Reactors<Message>>,
     volumes: Vec<Option<Arc<Volume>>>,
     portals: Vec<PortalRecord>,
@@ -223,38 +224,30 @@ impl Target {
     ///
     /// # Errors
     /// When the machine can't give what the configuration asks for.
+    pub fn start(config: TargetConfig) -> io::Result<Self> {
+        let (shared, reactors, make) = prepare(config)?;
+        let count = shared.reactors;
+        let reactors = Reactors::start(reactors, make)?;
+        shared.set_senders((0..count).map(|reactor| reactors.sender(reactor)).collect());
+        Ok(Self::assemble(shared, Some(reactors)))
+    }
+
+    /// The handle of reactors that run, or of one that is stepped by its owner.
     #[allow(
         clippy::disallowed_types,
         reason = "the control plane's own, off the I/O path"
     )]
-    pub fn start(config: TargetConfig) -> io::Result<Self> {
-        let count = config.reactors.placement.count();
-        let shared = Shared::new(SharedConfig {
-            reactors: count,
-            settings: config.settings,
-            fence_timeout: config.fence_timeout,
-            shard_placement: config.shard_placement,
-            shard_bytes: config.shard_bytes,
-            connection_placement: config.connection_placement,
-            store: config.reservations,
-        })?;
-        let net = config.net;
-        let for_cores = Arc::clone(&shared);
-        let reactors = Reactors::start(config.reactors, move |seat: Seat<'_>| {
-            let net = Net::new(net.clone(), seat.driver)?;
-            Ok(Core::new(seat.reactor, Arc::clone(&for_cores), net))
-        })?;
-        shared.set_senders((0..count).map(|reactor| reactors.sender(reactor)).collect());
+    pub(super) fn assemble(shared: Arc<Shared>, reactors: Option<Reactors<Message>>) -> Self {
         let control = Control {
-            reactors: Some(reactors),
+            reactors,
             volumes: Vec::new(),
             portals: Vec::new(),
             draining: false,
         };
-        Ok(Self {
+        Self {
             shared,
             control: std::sync::Mutex::new(control),
-        })
+        }
     }
 
     /// Begins to serve a volume.
@@ -634,6 +627,33 @@ pub(super) fn check_nexuses(registrations_max: u32, sessions_max: u32) -> Result
         return Err(TargetError::TooManyNexuses { nexuses });
     }
     Ok(())
+}
+
+/// What the reactors of a target share, how they are to be started, and what makes the app of each.
+#[allow(clippy::type_complexity, reason = "a closure has no name")]
+pub(super) fn prepare(
+    config: TargetConfig,
+) -> io::Result<(
+    Arc<Shared>,
+    reactor::Config,
+    impl Fn(Seat<'_>) -> io::Result<Core> + Send + Sync + 'static,
+)> {
+    let shared = Shared::new(SharedConfig {
+        reactors: config.reactors.placement.count(),
+        settings: config.settings,
+        fence_timeout: config.fence_timeout,
+        shard_placement: config.shard_placement,
+        shard_bytes: config.shard_bytes,
+        connection_placement: config.connection_placement,
+        store: config.reservations,
+    })?;
+    let net = config.net;
+    let for_cores = Arc::clone(&shared);
+    let make = move |seat: Seat<'_>| {
+        let net = Net::new(net.clone(), seat.driver)?;
+        Ok(Core::new(seat.reactor, Arc::clone(&for_cores), net))
+    };
+    Ok((shared, config.reactors, make))
 }
 
 pub(super) fn find(control: &Control, id: VolumeId) -> Result<Arc<Volume>, TargetError> {

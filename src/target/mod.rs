@@ -11,6 +11,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`handle`] | the target from outside: start, volumes, portals, drain, stop |
+//! | [`stepped`] | a target without threads, tick by tick, for counting and simulation |
 //! | `core` | one reactor's tick |
 //! | `traffic` | bytes to events, aborts, the end of connections |
 //! | `login` | who may come in, moving to the home, the seat |
@@ -63,6 +64,7 @@ mod session;
 mod shard;
 mod shards;
 mod shared;
+pub mod stepped;
 mod store;
 mod takeovers;
 mod task_management;
