@@ -1,5 +1,6 @@
 //! A volume on a block device of its own.
 
+use super::patience::{PATIENCE, while_in_use};
 use super::{Disk, Medium, Way, access, calls, queue_attribute};
 use crate::backend::open::{OpenError, Opening};
 use crate::backend::store::Properties;
@@ -20,7 +21,11 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         expected: "block device",
     };
     let flags = access(opening) | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+    let is_taken = |errno: &Errno| *errno == Errno::BUSY;
+    let file = while_in_use(PATIENCE, is_taken, || {
+        rustix::fs::open(path, flags, Mode::empty())
+    })
+    .map_err(|errno| match errno {
         Errno::NOENT | Errno::NXIO => OpenError::Missing {
             path: path.to_path_buf(),
         },

@@ -1,5 +1,6 @@
 //! A volume in a sparse file.
 
+use super::patience::{PATIENCE, while_in_use};
 use super::{Disk, Medium, Way, access, queue_attribute};
 use crate::backend::open::{Intent, OpenError, Opening};
 use crate::backend::store::Properties;
@@ -108,7 +109,11 @@ fn existing(path: &Path, opening: &Opening<'_>) -> Result<OwnedFd, OpenError> {
 /// The lock goes with the open file: other processes are kept out, and so are other volumes of this
 /// one; the kernel takes it back however the process ends.
 fn lock(file: &OwnedFd, path: &Path) -> Result<(), OpenError> {
-    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+    let is_locked = |errno: &Errno| *errno == Errno::WOULDBLOCK;
+    while_in_use(PATIENCE, is_locked, || {
+        flock(file, FlockOperation::NonBlockingLockExclusive)
+    })
+    .map_err(|errno| {
         if errno == Errno::WOULDBLOCK {
             return OpenError::InUse {
                 path: path.to_path_buf(),

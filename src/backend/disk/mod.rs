@@ -13,6 +13,7 @@ pub mod block;
 mod calls;
 mod channel;
 pub mod file;
+mod patience;
 mod way;
 
 use super::open::Opening;
