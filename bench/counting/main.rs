@@ -13,6 +13,7 @@ mod cases;
 mod client;
 #[path = "../crowd.rs"]
 mod crowd;
+mod pages;
 mod stage;
 
 use cases::{CASES, Case, Work};
@@ -21,6 +22,9 @@ use std::process::ExitCode;
 
 use holdfast::base::clock::Instant;
 use holdfast::target::stepped::Stepped;
+
+#[global_allocator]
+static ALLOCATOR: pages::Paged = pages::Paged;
 
 /// Rounds before the first that counts: queues have grown, memory has been touched.
 const WARM_UP_ROUNDS: usize = 192;
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--list"] => CASES.iter().for_each(|case| println!("{case}")),
         [name] => match CASES.iter().find(|case| case.name == name) {
-            Some(case) => return run(case),
+            Some(case) => return on_a_stack_of_its_own(case),
             None => {
                 eprintln!("no case {name}; --list prints all");
                 return ExitCode::from(2);
@@ -50,6 +54,13 @@ fn main() -> ExitCode {
         ),
     }
     ExitCode::SUCCESS
+}
+
+/// Name and environment of the program lie on the first thread's stack, and what follows them there
+/// is aligned as they are long; that of another thread begins with a page.
+fn on_a_stack_of_its_own(case: &'static Case) -> ExitCode {
+    let ended = std::thread::spawn(|| run(case)).join();
+    ended.unwrap_or(ExitCode::FAILURE)
 }
 
 fn run(case: &Case) -> ExitCode {

@@ -91,8 +91,9 @@ impl Stage {
         self.client.submit(&request);
         self.client.send();
         while self.client.outstanding() > 0 {
-            step(&mut self.reactors);
-            self.client.receive(case.status());
+            if step(&mut self.reactors) {
+                self.client.receive(case.status());
+            }
         }
     }
 
