@@ -23,11 +23,11 @@ impl Home {
     /// marked is over. On `Err` the reservations are as they were. The history has it in either case.
     /// At `deadline` it gives up waiting for the store, and for writes of the fenced.
     ///
-    /// Section 7 names the marks ahead of the store; nothing is marked there that could not be unmarked,
-    /// because a change that can't be made durable is to have aborted nothing. They come before the fence, so that what a victim has queued ends at once: neither does
-    /// a chunked command of it go on to its next piece, nor is a command answered with a conflict that
-    /// was to be aborted. Where the fence then fails, what was aborted stays aborted, as the victim has
-    /// been told.
+    /// Section 7 names the marks ahead of the store. Here they come after it: a change that can't be
+    /// made durable is to have aborted nothing, and a mark can't be taken off again. They come before
+    /// the fence, so that what a victim has queued ends at once: neither does a chunked command of it
+    /// go on to its next piece, nor is a command answered with a conflict that was to be aborted. Where
+    /// the fence then fails, what was aborted stays aborted, as the victim has been told.
     pub(crate) async fn enact(
         self: &Rc<Self>,
         outcome: Outcome,
