@@ -119,4 +119,8 @@ impl Channel for NullChannel {
     fn in_flight(&self) -> usize {
         0
     }
+
+    fn answers_at_once(&self) -> bool {
+        true
+    }
 }

@@ -78,6 +78,11 @@ pub trait Channel {
     /// Requests whose completion is still to come.
     fn in_flight(&self) -> usize;
 
+    /// Whether [`Channel::submit`] is always done with a read or a write when it returns.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// When [`Channel::poll`] wants to be called even if nothing wakes the reactor before.
     fn next_deadline(&self) -> Option<Instant> {
         None

@@ -3,6 +3,7 @@
 //! READ and WRITE of one piece take the short way: a buffer, a piece, a reply; no allocation, no
 //! procedure. Everything else becomes a procedure.
 
+use super::at_once::Errand;
 use super::connection::{Active, Conn, Phase, Quiet, Work, WritePlan};
 use super::core::{Core, Turn};
 use super::local::{AbortSelect, Answer};
@@ -224,12 +225,30 @@ impl Core {
         let send = command
             .read_length
             .min(u32::try_from(range.length).unwrap_or(u32::MAX));
-        if let Some(conn) = self.connections.get_mut(key) {
-            conn.held_bytes += range.length;
-            let work = Work::Read {
-                asked: range.length,
-                send,
+        let Some(session) = self
+            .connections
+            .get(key)
+            .and_then(|conn| conn.session.as_ref())
+        else {
+            return;
+        };
+        let asked = range.length;
+        let work = Work::Read { asked, send };
+        let (volume, nexus) = (session.volume.index, session.nexus.index);
+        let owner = session.volume.shards.owner(range.offset);
+        if self.is_at_once(volume, owner) {
+            let errand = Errand {
+                volume,
+                op: backend::Op::Read,
+                range,
+                buffer,
+                nexus,
             };
+            let (buffer, result) = self.run_errand(errand, turn);
+            return self.conclude(key, command.task, work, buffer, result, turn);
+        }
+        if let Some(conn) = self.connections.get_mut(key) {
+            conn.held_bytes += asked;
             conn.activate(&command, work);
         }
         self.launch(key, command.task, backend::Op::Read, range, buffer, turn);
@@ -299,7 +318,7 @@ impl Core {
                 let op = backend::Op::Write {
                     durable: plan.durable,
                 };
-                self.launch(key, task, op, range, Some(buffer), turn);
+                self.write_out(key, task, op, range, buffer, turn);
             }
             (Work::AwaitData(plan), Err(error)) => {
                 let length = plan.length;
@@ -317,6 +336,43 @@ impl Core {
                 turn.tick.driver.pool.recycle(buffer)
             }
         }
+    }
+
+    /// All Data-Out of a WRITE is here.
+    fn write_out(
+        &mut self,
+        key: SlotKey,
+        task: TaskId,
+        op: backend::Op,
+        range: ByteRange,
+        buffer: Buffer,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(session) = self
+            .connections
+            .get(key)
+            .and_then(|conn| conn.session.as_ref())
+        else {
+            return turn.tick.driver.pool.recycle(buffer);
+        };
+        let (volume, nexus) = (session.volume.index, session.nexus.index);
+        if !self.is_at_once(volume, session.volume.shards.owner(range.offset)) {
+            return self.launch(key, task, op, range, Some(buffer), turn);
+        }
+        let errand = Errand {
+            volume,
+            op,
+            range,
+            buffer: Some(buffer),
+            nexus,
+        };
+        let (buffer, result) = self.run_errand(errand, turn);
+        if let Some(conn) = self.connections.get_mut(key) {
+            conn.held_bytes -= range.length;
+            conn.deactivate(task);
+        }
+        let asked = range.length;
+        self.conclude(key, task, Work::Write { asked }, buffer, result, turn);
     }
 
     // ---- one piece ----------------------------------------------------------------------------
@@ -386,6 +442,22 @@ impl Core {
             }
             return self.abort_settled(key, task, &abort, turn);
         }
+        self.conclude(key, task, work, buffer, result, turn);
+    }
+
+    /// Answers a READ or WRITE of one piece.
+    fn conclude(
+        &mut self,
+        key: SlotKey,
+        task: TaskId,
+        work: Work,
+        buffer: Option<Buffer>,
+        result: Result<Done, Failure>,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(conn) = self.connections.get_mut(key) else {
+            return;
+        };
         match (work, result) {
             (Work::Read { asked, send }, Ok(_)) => {
                 let payload = buffer.map_or(Payload::Static(zeros()), Payload::Buffer);

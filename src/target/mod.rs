@@ -31,6 +31,7 @@
 //! the handle, which no reactor uses.
 
 mod alter;
+mod at_once;
 mod attend;
 mod chronicle;
 mod commands;

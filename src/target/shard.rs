@@ -26,6 +26,8 @@ pub(crate) struct Shard {
     waiting: VecDeque<Piece>,
     /// The volume is going: nothing more is issued.
     retired: bool,
+    /// The channel is done with reads and writes at once.
+    at_once: bool,
 }
 
 struct RangeLock {
@@ -56,13 +58,21 @@ pub(crate) struct Issued {
 
 impl Shard {
     pub(crate) fn new(volume: Arc<Volume>, channel: Box<dyn Channel>) -> Self {
+        let at_once = channel.answers_at_once();
         Self {
             volume,
             channel,
             locks: Vec::new(),
             waiting: VecDeque::new(),
             retired: false,
+            at_once,
         }
+    }
+
+    /// Whether a read or write may be issued now, and is over then.
+    #[inline]
+    pub(crate) fn answers_at_once(&self) -> bool {
+        self.at_once && !self.retired && self.locks.is_empty()
     }
 
     fn is_locked(&self, piece: &Piece) -> bool {

@@ -285,6 +285,10 @@ impl Channel for RamChannel {
         self.long.len()
     }
 
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     /// At once, if there is another step to do.
     fn next_deadline(&self) -> Option<Instant> {
         (!self.long.is_empty()).then_some(Instant::ZERO)
