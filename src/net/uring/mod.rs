@@ -7,7 +7,8 @@
 //!
 //! While the reactor polls, a few sockets are *direct*: system calls of their own receive and send at
 //! once. A direct socket that is silent for a while gives its place up if there are others, and waits
-//! in the ring like them; the next one that speaks takes the place.
+//! in the ring like them; the next one that speaks takes the place. When more sockets speak than there
+//! are places, none is direct, so that all are served alike.
 
 mod accepting;
 mod transfer;
@@ -34,6 +35,9 @@ const LENT_MIN: usize = 8;
 const STARVED_RETRY: Duration = Duration::from_millis(1);
 /// How long a direct socket may be silent before it makes way for others.
 const DIRECT_PATIENCE: Duration = Duration::from_millis(1);
+/// How long no socket is direct after one spoke for which there was no place: the others would be
+/// served several times as often as it.
+const CROWD_PATIENCE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 enum Receiving {
@@ -92,8 +96,9 @@ pub(super) struct UringNet {
     lent_max: usize,
     /// Sockets with something queued.
     queue: VecDeque<SlotKey>,
-    /// How many sockets are direct.
+    /// How many sockets are direct, and until when none is to be.
     direct: usize,
+    crowded_until: Instant,
     /// Sockets to be tried at each poll.
     polled: Vec<SlotKey>,
     /// Events that came up between polls.
@@ -130,6 +135,7 @@ impl UringNet {
             lent_max,
             queue: VecDeque::new(),
             direct: 0,
+            crowded_until: Instant::ZERO,
             polled: Vec::new(),
             now: Instant::ZERO,
             pending: Vec::new(),
@@ -214,14 +220,16 @@ impl UringNet {
     }
 
     pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId) {
-        let has_room = self.direct < self.config.direct_sockets_max as usize;
+        let (has_room, is_crowded) = (!self.is_full(), self.is_crowded());
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return;
         };
         if socket.ending.is_some() || !matches!(socket.receiving, Receiving::No) {
             return;
         }
-        if socket.direct.is_none() && has_room {
+        if is_crowded && socket.direct.take().is_some() {
+            self.direct -= 1;
+        } else if !is_crowded && has_room && socket.direct.is_none() {
             socket.direct = Some(self.now);
             self.direct += 1;
         }
@@ -302,6 +310,15 @@ impl UringNet {
             self.poll_directly(ring);
         }
         events.append(&mut self.pending);
+    }
+
+    const fn is_full(&self) -> bool {
+        self.direct >= self.config.direct_sockets_max as usize
+    }
+
+    /// Whether more sockets speak than can be direct.
+    fn is_crowded(&self) -> bool {
+        self.now < self.crowded_until
     }
 
     fn remove(&mut self, key: SlotKey) -> Option<Socket> {

@@ -1,6 +1,6 @@
 //! Receives and sends: starting them, and what becomes of them.
 
-use super::{DIRECT_PATIENCE, Receiving, STARVED_RETRY, Sending, UringNet};
+use super::{CROWD_PATIENCE, DIRECT_PATIENCE, Receiving, STARVED_RETRY, Sending, UringNet};
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
 use crate::base::slots::SlotKey;
@@ -42,6 +42,7 @@ impl UringNet {
         bytes: Option<RecvBuffer>,
         more: bool,
     ) {
+        let now = self.now;
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
@@ -50,6 +51,9 @@ impl UringNet {
         let wanted = socket.ending.is_none();
         match (result, bytes) {
             (Ok(1..), Some(bytes)) if wanted => {
+                if self.is_full() && self.config.direct_sockets_max > 0 {
+                    self.crowded_until = now + CROWD_PATIENCE;
+                }
                 self.pending.push(NetEvent::Received {
                     id: SocketId(key),
                     bytes,
@@ -224,7 +228,8 @@ impl UringNet {
     pub(super) fn poll_directly(&mut self, ring: &mut Ring) {
         let mut polled = std::mem::take(&mut self.polled);
         let mut buffer = None;
-        let (now, crowded) = (self.now, self.sockets.len() > self.direct);
+        let (now, crowd) = (self.now, self.is_crowded());
+        let others = self.sockets.len() > self.direct;
         polled.retain(|&key| {
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
                 return false;
@@ -235,7 +240,7 @@ impl UringNet {
             let Some(room) = &mut buffer else { return true };
             let received = match direct::receive(&socket.handle, room) {
                 Ok(None) => match socket.direct {
-                    Some(since) if crowded && now.since(since) > DIRECT_PATIENCE => {
+                    Some(since) if crowd || (others && now.since(since) > DIRECT_PATIENCE) => {
                         socket.direct = None;
                         self.direct -= 1;
                         self.start_receive(ring, key);
