@@ -56,7 +56,7 @@ pub enum CatalogueError {
         owner: VolumeId,
     },
     /// The SAN still has groups.
-    #[error("SAN {san} still has {groups} groups")]
+    #[error("SAN {san} still has {}", counted(*groups, "group"))]
     SanNotEmpty {
         /// The SAN.
         san: SanName,
@@ -64,7 +64,7 @@ pub enum CatalogueError {
         groups: usize,
     },
     /// The group still has volumes.
-    #[error("group {group} still has {volumes} volumes")]
+    #[error("group {group} still has {}", counted(*volumes, "volume"))]
     GroupNotEmpty {
         /// The group.
         group: GroupName,
@@ -72,7 +72,7 @@ pub enum CatalogueError {
         volumes: usize,
     },
     /// The volume still has snapshots.
-    #[error("volume {volume} still has {snapshots} snapshots")]
+    #[error("volume {volume} still has {}", counted(*snapshots, "snapshot"))]
     HasSnapshots {
         /// The volume.
         volume: VolumeName,
@@ -101,4 +101,10 @@ pub enum CatalogueError {
         /// Why not.
         source: SettingsError,
     },
+}
+
+/// "1 volume", "2 volumes".
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }

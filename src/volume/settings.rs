@@ -3,6 +3,7 @@
 use crate::base::limits::{
     VOLUME_BYTES_MAX, VOLUME_BYTES_MIN, VOLUME_SESSIONS_DEFAULT, VOLUME_SESSIONS_MAX,
 };
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -342,7 +343,12 @@ impl VolumeSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
     /// Below or above what a volume may have.
-    #[error("{0} bytes, expected {VOLUME_BYTES_MIN} to {VOLUME_BYTES_MAX}")]
+    #[error(
+        "{asked} bytes, expected {least} ({VOLUME_BYTES_MIN} bytes) to {most} ({VOLUME_BYTES_MAX} bytes)",
+        asked = .0,
+        least = ByteSize::b(VOLUME_BYTES_MIN),
+        most = ByteSize::b(VOLUME_BYTES_MAX)
+    )]
     Range(u64),
     /// Not a whole number of logical blocks.
     #[error("{size_bytes} bytes, expected a multiple of the block size {block_bytes}")]

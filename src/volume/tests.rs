@@ -159,7 +159,7 @@ fn a_volume_with_snapshots_cannot_be_deleted() {
     stored["volumes"][0]["snapshots"] = serde_json::json!([{"name": "monday", "size_bytes": GIB}]);
     let mut catalogue: Catalogue<String> = serde_json::from_value(stored).unwrap();
     let error = catalogue.delete_volume(id(1)).unwrap_err();
-    assert_eq!(error.to_string(), "volume data still has 1 snapshots");
+    assert_eq!(error.to_string(), "volume data still has 1 snapshot");
 }
 
 #[test]

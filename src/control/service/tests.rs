@@ -254,7 +254,7 @@ fn wrong_parameters_are_told_with_what_was_expected() {
             size_bytes: Some(5),
             ..create("abc")
         })
-        .contains("5 bytes, expected 1048576 to")
+        .contains("5 bytes, expected 1.0 MiB (1048576 bytes) to 64.0 TiB")
     );
     let odd = VolumeCreate {
         size_bytes: Some((1 << 20) + 1),
