@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use support::cluster::{A, B, C, Cluster, held};
 use support::initiator::{Command, Initiator};
 use support::login::initiator_name;
+use support::pdu::Pdu;
 use support::reserve::{
     action, flag, in_cdb, kind, listed_parameters, move_parameters, out_cdb, parameters,
     transport_id,
@@ -29,6 +30,7 @@ on_every_engine!(
     preempt_follows_its_table,
     preempting_all_registrants_with_key_zero_takes_all,
     preempt_and_abort_fences_and_removes,
+    a_write_whose_data_come_after_the_preempt_conflicts,
     a_victim_that_reads_the_keys_is_not_waited_for,
     unregistering_the_holder_releases,
     all_registrants_reservations_end_with_the_last,
@@ -325,8 +327,46 @@ fn a_victim_that_reads_the_keys_is_not_waited_for(setup: Setup) {
     b.cut();
 }
 
+/// The write was permitted when it came. What counts is the right when its blocks are to change, also on
+/// a store that is done as soon as it is asked, where no write is ever seen in flight.
+fn a_write_whose_data_come_after_the_preempt_conflicts(setup: Setup) {
+    let Cluster {
+        mut a,
+        mut b,
+        server: _server,
+        ..
+    } = Cluster::registered(&setup);
+    a.reserve(kind::WE_RO, A).good();
+    let before = pattern(7, 16);
+    b.write_blocks(0, &before).good();
+
+    let (write, ready) = write_without_data(&mut b, 0, 16 * BLOCK);
+    a.preempt(kind::WE_RO, A, B).good();
+    assert_eq!(a.read_blocks(0, 16).good(), before);
+    b.send_data_out(write, ready.ttt(), 0, 16 * BLOCK)
+        .expect("the data are sent");
+    b.complete(write).expect("an answer").conflict();
+    assert_eq!(a.read_blocks(0, 16).good(), before, "nothing was written");
+    b.expect_attention(sense::REGISTRATIONS_PREEMPTED);
+
+    let (write, ready) = write_without_data(&mut a, 0, 16 * BLOCK);
+    a.send_data_out(write, ready.ttt(), 0, 16 * BLOCK)
+        .expect("the data are sent");
+    a.complete(write).expect("an answer").good();
+    assert_ne!(
+        a.read_blocks(0, 16).good(),
+        before,
+        "whoever has the right writes"
+    );
+}
+
 /// Starts a write and leaves the R2T that answers it without data.
 fn hanging_write(session: &mut Initiator, lba: u64, bytes: usize) -> u32 {
+    write_without_data(session, lba, bytes).0
+}
+
+/// Starts a write; its tag, and the R2T that answers it.
+fn write_without_data(session: &mut Initiator, lba: u64, bytes: usize) -> (u32, Pdu) {
     let kept = session.negotiated.clone();
     session.negotiated.immediate_data = false;
     session.negotiated.initial_r2t = true;
@@ -336,7 +376,7 @@ fn hanging_write(session: &mut Initiator, lba: u64, bytes: usize) -> u32 {
     let ready = session.receive().expect("an R2T");
     assert_eq!(ready.opcode(), support::pdu::opcode::R2T);
     session.negotiated = kept;
-    itt
+    (itt, ready)
 }
 
 fn unregistering_the_holder_releases(setup: Setup) {
