@@ -60,6 +60,15 @@ impl Op {
             Self::Extents => OpKind::Extents,
         }
     }
+
+    /// Whether what is read of the store can differ afterwards.
+    #[must_use]
+    pub const fn changes_medium(self) -> bool {
+        match self {
+            Self::Read | Self::Flush | Self::Extents => false,
+            Self::Write { .. } | Self::Deallocate | Self::WriteZeros { .. } => true,
+        }
+    }
 }
 
 /// One operation on one byte range.

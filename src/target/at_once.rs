@@ -2,8 +2,8 @@
 //!
 //! Issue and completion of such a piece are one call, and nothing comes between them: no message, no
 //! other connection, no fence. So it is not entered among the pieces that are issued, which are there
-//! to be waited for, and its task is not entered among those that an abort could find. The checks are
-//! those of [`Core::issue`].
+//! to be waited for, and its task is not entered among those that an abort could find. It passes the
+//! same two doors of the shard as every other piece: [`Shard::permits`] and [`Shard::hand_over`].
 
 use super::core::{Core, Turn};
 use super::failure::{Failure, of_backend};
@@ -47,16 +47,13 @@ impl Core {
         let Some(shard) = self.shards.get_mut(volume) else {
             return (buffer, Err(Failure::target("the volume is gone")));
         };
-        let access = match op {
-            backend::Op::Read => Access::Read,
-            _ => Access::Write,
+        let access = if op.changes_medium() {
+            Access::Write
+        } else {
+            Access::Read
         };
-        let unit = shard.volume.unit.load(turn.tick.guard);
-        if !unit.reservation.rights(nexus).permits(access) {
+        if !shard.permits(nexus, access, turn.tick.guard) {
             return (buffer, Err(Failure::RESERVATION_CONFLICT));
-        }
-        if access == Access::Write {
-            super::tokens::revoke(&shard.volume, range.offset..range.end(), turn.tick.guard);
         }
         let request = backend::Request {
             token: 0,
@@ -65,7 +62,7 @@ impl Core {
             length: range.length,
             buffer,
         };
-        match shard.channel.submit(request, &mut turn.io()) {
+        match shard.hand_over(request, turn) {
             Submitted::Done(completion) => {
                 let result = completion.result.map_err(|error| of_backend(&error));
                 (completion.buffer, result)

@@ -59,16 +59,6 @@ pub(crate) struct Piece {
     pub(crate) origin: Origin,
 }
 
-impl Piece {
-    /// Whether the request changes the medium.
-    pub(crate) fn changes_medium(&self) -> bool {
-        !matches!(
-            self.op,
-            backend::Op::Read | backend::Op::Extents | backend::Op::Flush
-        )
-    }
-}
-
 /// Who waits for a piece, on its reactor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Origin {

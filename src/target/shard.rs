@@ -1,17 +1,20 @@
 //! Backend issue: the one place where an I/O meets the medium.
 //!
-//! Whatever wants to touch a shard passes [`Core::issue`] on the shard's reactor: the reservation is
-//! checked again there, range locks are honoured, and what has been issued is counted until the
-//! backend has completed it. That count is what a fence waits for (see `Home::enact`).
+//! Whatever wants to touch a shard passes [`Shard::permits`] and [`Shard::hand_over`] on the shard's
+//! reactor, in one tick: the reservation is checked again there. [`Core::issue`] also honours range
+//! locks and counts what has been issued until the backend has completed it; that count is what a fence
+//! waits for (see `Home::enact`). Where a piece is over as soon as it is issued, there is nothing to
+//! count, and [`super::at_once`] goes the short way.
 
 use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::message::{LockId, Lost, Message, Origin, Piece, PieceDone};
 use super::volume::{Volume, VolumeIndex};
-use crate::backend::{self, Channel, Completion, Submitted};
+use crate::backend::{self, Channel, Completion, Request, Submitted};
 use crate::base::clock::Instant;
+use crate::base::rcu::Guard;
 use crate::base::slots::SlotKey;
-use crate::reservation::NexusIndex;
+use crate::reservation::{Access, NexusIndex};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -75,6 +78,24 @@ impl Shard {
         self.at_once && !self.retired && self.locks.is_empty()
     }
 
+    /// Whether a nexus has that right now: the last time that anybody asks. Under the guard of the tick
+    /// in which the piece is handed over, so that a fence which is answered later finds it issued.
+    #[inline]
+    pub(super) fn permits(&self, nexus: NexusIndex, access: Access, guard: &Guard) -> bool {
+        let unit = self.volume.unit.load(guard);
+        unit.reservation.rights(nexus).permits(access)
+    }
+
+    /// Hands a request to the medium. Representations of data that it changes end here.
+    #[inline]
+    pub(super) fn hand_over(&mut self, request: Request, turn: &mut Turn<'_, '_>) -> Submitted {
+        if request.op.changes_medium() {
+            let end = request.offset.saturating_add(request.length);
+            super::tokens::revoke(&self.volume, request.offset..end, turn.tick.guard);
+        }
+        self.channel.submit(request, &mut turn.io())
+    }
+
     fn is_locked(&self, piece: &Piece) -> bool {
         let range = piece.offset..piece.offset.saturating_add(piece.length);
         // A lock that still waits for an older one stops nobody: the older one's owner, for one.
@@ -108,11 +129,10 @@ impl Core {
         if shard.retired {
             return self.deliver(piece, Err(Failure::aborted()), turn);
         }
-        if let Some((nexus, access)) = piece.check {
-            let unit = shard.volume.unit.load(turn.tick.guard);
-            if !unit.reservation.rights(nexus).permits(access) {
-                return self.deliver(piece, Err(Failure::RESERVATION_CONFLICT), turn);
-            }
+        if let Some((nexus, access)) = piece.check
+            && !shard.permits(nexus, access, turn.tick.guard)
+        {
+            return self.deliver(piece, Err(Failure::RESERVATION_CONFLICT), turn);
         }
         if !shard.locks.is_empty() && shard.is_locked(&piece) {
             shard.waiting.push_back(piece);
@@ -122,7 +142,7 @@ impl Core {
         let issued = Issued {
             volume: piece.volume,
             nexus: piece.check.map(|(nexus, _)| nexus),
-            changes_medium: piece.changes_medium(),
+            changes_medium: piece.op.changes_medium(),
             range: piece.offset..end,
             reactor: piece.reactor,
             origin: piece.origin,
@@ -132,18 +152,14 @@ impl Core {
             Ok(key) => key,
             Err(_) => return self.deliver(piece, Err(Failure::BUSY), turn),
         };
-        if piece.changes_medium() {
-            super::tokens::revoke(&shard.volume, piece.offset..end, turn.tick.guard);
-        }
-        let request = backend::Request {
+        let request = Request {
             token: key.to_bits(),
             op: piece.op,
             offset: piece.offset,
             length: piece.length,
             buffer: piece.buffer,
         };
-        let mut io = turn.io();
-        if let Submitted::Done(completion) = shard.channel.submit(request, &mut io) {
+        if let Submitted::Done(completion) = shard.hand_over(request, turn) {
             self.complete(completion, turn);
         }
     }
