@@ -17,6 +17,7 @@
 mod contestant;
 pub mod json;
 pub mod page;
+pub mod rows;
 pub mod runs;
 mod scratch;
 mod server;

@@ -13,7 +13,7 @@ use chart::{Axis, Bar, Curve, Scale};
 
 use super::runs::Runs;
 use super::study::{Machine, Settings, Study};
-use super::{Comparison, Line, Measure, Role, Verdict};
+use super::{Comparison, Line, Measure, Role};
 use crate::load::report::human;
 
 /// 1 / (1 − q) at the right end of the percentile plot: q = 99.999%.
@@ -274,14 +274,6 @@ const fn title(measure: Measure) -> &'static str {
     }
 }
 
-fn amount(measure: Measure, value: f64) -> String {
-    match measure {
-        Measure::Iops => human::count(value),
-        Measure::P50 | Measure::ClientCpu | Measure::ServerCpu => human::time(whole(value)),
-        Measure::SlowestSession => format!("{value:.2}"),
-    }
-}
-
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -299,39 +291,19 @@ fn ratios(comparison: &Comparison) -> String {
          <th class=\"number\">quartiles</th><th class=\"number\">extremes</th><th>verdict</th></tr>\
          </thead>\n<tbody>\n",
     );
-    for measure in Measure::ALL {
-        for line in &comparison.lines {
-            let Some(median) = line.median(measure) else {
-                continue;
-            };
-            let spread = comparison
-                .ratios(line, measure)
-                .filter(|_| line.role != Role::Reference);
-            let [ratio, quartiles, extremes] = spread.map_or_else(
-                || ["1", "–", "–"].map(str::to_owned),
-                |spread| {
-                    [
-                        format!("{:.3}", spread.median),
-                        format!("{:.3}–{:.3}", spread.q1, spread.q3),
-                        format!("{:.3}–{:.3}", spread.min, spread.max),
-                    ]
-                },
-            );
-            let verdict = match line.role {
-                Role::Reference => "reference",
-                Role::Control => "control",
-                Role::Candidate => comparison.verdict(line, measure).map_or("–", Verdict::name),
-            };
-            let _ = writeln!(
-                table,
-                "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{ratio}\
-                 </td><td class=\"number\">{quartiles}</td><td class=\"number\">{extremes}</td>\
-                 <td>{verdict}</td></tr>",
-                title(measure),
-                escape(&line.name),
-                escape(&amount(measure, median)),
-            );
-        }
+    for row in comparison.rows() {
+        let _ = writeln!(
+            table,
+            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td>\
+             <td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td></tr>",
+            title(row.measure),
+            escape(&row.line.name),
+            escape(&row.median),
+            row.ratio,
+            row.quartiles,
+            row.extremes,
+            row.verdict,
+        );
     }
     table + "</tbody>\n</table></div>\n"
 }
