@@ -29,7 +29,8 @@ pub const SESSION_IMMEDIATE_COMMANDS_MAX: u32 = 16;
 pub const VOLUME_SESSIONS_DEFAULT: u32 = 128;
 /// The most sessions that may be configured for one volume.
 pub const VOLUME_SESSIONS_MAX: u32 = 4096;
-/// The longest that a test's backend may hold a request, all its wrappers together: well within [`FENCE_TIMEOUT`].
+/// The longest that a test's backend may hold a request, all its wrappers together: well within
+/// [`FENCE_TIMEOUT`].
 pub const BACKEND_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Wrappers that a test may put before the store of one volume.
 pub const TEST_WRAPPERS_MAX: usize = 4;

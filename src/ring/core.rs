@@ -248,17 +248,9 @@ impl Ring {
     /// # Panics
     /// If `skip` of a read or write is beyond its buffer.
     pub fn submit(&mut self, op: Op, token: Token) -> Result<Ticket, Op> {
-        if self.flights.is_full() {
-            return Err(op);
-        }
         let (key, entry) = self.flights.take_off(op, token, &self.arenas)?;
-        if self.push(&entry) {
-            return Ok(Ticket(key));
-        }
-        match self.flights.land(key) {
-            Some((op, _)) => Err(op),
-            None => unreachable!("the operation was just taken in"),
-        }
+        let entered = self.push(&entry);
+        self.flights.ticket(key, entered)
     }
 
     /// Asks for an early end of an operation. It completes either way: with `ECANCELED`, or with
@@ -274,7 +266,8 @@ impl Ring {
 
     /// Hands what was submitted to the kernel and takes in what completed. Waits for a completion at
     /// most `wait` (`Duration::MAX`: without limit) if none is there to be fetched and none is polled
-    /// for ([`Ring::is_polling`]); `None` does not wait, and enters the kernel only if something was submitted or completion work is flagged.
+    /// for ([`Ring::is_polling`]); `None` does not wait, and enters the kernel only if something was
+    /// submitted or completion work is flagged.
     ///
     /// # Errors
     /// When the ring is broken. Interruptions and want of memory are not errors: the next call goes

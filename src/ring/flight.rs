@@ -2,6 +2,7 @@
 //! completion.
 
 use super::arenas::RegisteredArenas;
+use super::core::Ticket;
 use super::op::{Op, Token};
 use super::provided::GROUP;
 use crate::base::gather::Gather;
@@ -62,10 +63,6 @@ impl Flights {
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.slots.is_full()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -105,6 +102,18 @@ impl Flights {
         }
         let entry = entry(&mut flight.op, message, arenas);
         Ok((key, entry.user_data(key.to_bits())))
+    }
+
+    /// The ticket of an operation that was just taken in, or the operation itself if its entry found no
+    /// room in the submission queue.
+    pub(super) fn ticket(&mut self, key: SlotKey, entered: bool) -> Result<Ticket, Op> {
+        if entered {
+            return Ok(Ticket(key));
+        }
+        match self.land(key) {
+            Some((op, _)) => Err(op),
+            None => unreachable!("the operation was just taken in"),
+        }
     }
 
     /// Takes an operation out that the kernel is done with, or never saw.

@@ -118,17 +118,9 @@ impl Ring {
         let Some(polled) = &mut self.polled else {
             return Err(op);
         };
-        if self.flights.is_full() {
-            return Err(op);
-        }
         let (key, entry) = self.flights.take_off(op, token, &polled.arenas)?;
-        if polled.push(&entry) {
-            return Ok(Ticket(key));
-        }
-        match self.flights.land(key) {
-            Some((op, _)) => Err(op),
-            None => unreachable!("the operation was just taken in"),
-        }
+        let entered = polled.push(&entry);
+        self.flights.ticket(key, entered)
     }
 
     /// Whether a completion is polled for: who would wait for something else as well must come back.

@@ -447,8 +447,8 @@ impl Core {
         self.dirty.clear();
     }
 
-    /// Sends what a connection has to say, unless it waits for the end of the tick with nothing to
-    /// lose: where a send is a system call of its own, the peer can go to work meanwhile.
+    /// Sends what a connection has to say now, where a send is a system call of its own: the peer can
+    /// go to work while this tick goes on. Sends that enter the kernel together wait for its end.
     pub(crate) fn send_early(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
         let Some(conn) = self.connections.get(key) else {
             return;

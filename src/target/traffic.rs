@@ -79,9 +79,7 @@ impl Core {
                 self.net.recycle(buffer);
             }
             match event {
-                Some(event) => {
-                    self.handle_event(key, event, turn);
-                }
+                Some(event) => self.handle_event(key, event, turn),
                 None if exhausted => {}
                 // The connection wants an answer first.
                 None => break,

@@ -49,9 +49,11 @@ impl UringNet {
         socket.receiving = Receiving::No;
         socket.likely_empty = !more;
         let wanted = socket.ending.is_none();
+        let direct = socket.direct.is_some();
         match (result, bytes) {
             (Ok(1..), Some(bytes)) if wanted => {
-                if self.is_full() && self.config.direct_sockets_max > 0 {
+                let left_out = !direct && self.is_full();
+                if left_out && self.config.direct_sockets_max > 0 {
                     self.crowded_until = now + CROWD_PATIENCE;
                 }
                 self.pending.push(NetEvent::Received {
