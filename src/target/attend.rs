@@ -5,11 +5,12 @@
 //! reactor (which are looked for until they have landed or gone), or none (it is told at its next
 //! login).
 
-use super::home::{Home, Inner};
+use super::home::{Home, Inner, Seat};
 use super::local::Local;
 use super::message::{Call, Reply};
 use crate::reservation::{Attention, Nexus};
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
+use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,7 @@ impl Home {
         if sessions.is_empty() {
             return;
         }
+        let reactors = self.inner.borrow().reactors_of(&sessions);
         let sessions = Arc::new(sessions);
         let volume = self.volume.index;
         let call = || Call::Attend {
@@ -69,7 +71,8 @@ impl Home {
             attentions: Arc::clone(&sessions),
         };
         let mut delivered = Vec::new();
-        for reply in local.call_all(call, None).await.unwrap_or_default() {
+        let replies = local.call_each(reactors, call, None).await;
+        for reply in replies.unwrap_or_default() {
             if let Reply::Delivered(sessions) = reply {
                 delivered.extend(sessions);
             }
@@ -114,6 +117,16 @@ impl Inner {
         let list = self.notices.list.iter();
         let sessions = list.flat_map(|notice| notice.due.iter().map(|tsih| (*tsih, notice.what)));
         (sessions.collect(), self.notices.next)
+    }
+
+    /// Where those sessions are, or are on their way to.
+    fn reactors_of(&self, sessions: &[(u16, UnitAttention)]) -> BTreeSet<usize> {
+        let due = |seat: &&Seat| sessions.iter().any(|(tsih, _)| *tsih == seat.tsih);
+        self.seats
+            .iter()
+            .filter(due)
+            .map(|seat| seat.reactor)
+            .collect()
     }
 
     /// Those sessions have been told all notices below `sent`.

@@ -170,7 +170,10 @@ impl Home {
             volume,
             lost: Arc::clone(lost),
         };
-        let passed = local.call_all(call, Some(deadline)).await;
+        // Writes are issued, and counted, by the owners of the volume's shards and nobody else. What
+        // another reactor still has on its way to them is checked there, against what is published.
+        let owners = self.volume.shards.owners();
+        let passed = local.call_each(owners, call, Some(deadline)).await;
         page.note_fence(began, local.now());
         passed.map(drop).map_err(|_| {
             tracing::error!(

@@ -281,14 +281,25 @@ impl Local {
         }
     }
 
-    /// Asks every reactor at once; the future waits for all of them, and the first failure counts.
-    /// The questions are posted when this returns, ahead of whatever is posted later.
+    /// Asks every reactor at once; see [`Local::call_each`].
     pub(crate) fn call_all<F: Fn() -> Call>(
         &self,
         call: F,
         deadline: Option<Instant>,
     ) -> impl Future<Output = Result<Vec<Reply>, Failure>> + use<F> {
-        let receivers: Vec<_> = (0..self.reactors())
+        self.call_each(0..self.reactors(), call, deadline)
+    }
+
+    /// Asks these reactors at once; the future waits for all of them, and the first failure counts.
+    /// The questions are posted when this returns, ahead of whatever is posted later.
+    pub(crate) fn call_each<R: IntoIterator<Item = usize>, F: Fn() -> Call>(
+        &self,
+        reactors: R,
+        call: F,
+        deadline: Option<Instant>,
+    ) -> impl Future<Output = Result<Vec<Reply>, Failure>> + use<R, F> {
+        let receivers: Vec<_> = reactors
+            .into_iter()
             .map(|reactor| {
                 let (reply, receiver) = oneshot::channel();
                 self.post(Request::Call {

@@ -77,11 +77,11 @@ impl ShardMap {
 
     /// The reactors that own any of the volume.
     #[must_use]
-    pub fn owners(&self) -> Vec<usize> {
+    pub const fn owners(&self) -> Range<usize> {
         if self.shift.is_some() {
-            (0..self.reactors).collect()
+            0..self.reactors
         } else {
-            vec![self.home]
+            self.home..self.home + 1
         }
     }
 }
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(map.owner(1 << 40), 1);
         assert!(map.is_whole(0, 1 << 40));
         assert_eq!(map.pieces(5..9).collect::<Vec<_>>(), [(1, 5..9)]);
-        assert_eq!(map.owners(), [1]);
+        assert_eq!(map.owners(), 1..2);
     }
 
     #[test]
@@ -106,6 +106,7 @@ mod tests {
             [0, 8192, 16384, 24576].map(|offset| map.owner(offset)),
             [1, 2, 0, 1]
         );
+        assert_eq!(map.owners(), 0..3);
         assert!(map.is_whole(8192, 8192));
         assert!(!map.is_whole(8191, 2));
         let pieces: Vec<_> = map.pieces(8000..16400).collect();

@@ -193,10 +193,10 @@ impl Run<'_> {
         }
         let (order, lost) = (change.order, change.lost);
         let asked = match self.has(Mutant::OnlyHomeFences) {
-            true => 1,
-            false => self.model.scenario.reactors,
+            true => [small(HOME)].into_iter().collect(),
+            false => self.model.scenario.owners(),
         };
-        let asked = self.ask(asked, Message::Fence { order, lost });
+        self.ask(asked, Message::Fence { order, lost });
         if let Some(change) = &mut self.state.home.change {
             change.waits = asked;
         }
@@ -207,8 +207,8 @@ impl Run<'_> {
         if nexuses.is_empty() {
             return;
         }
-        let asked = self.model.scenario.reactors;
-        let asked = self.ask(asked, Message::Abort { order, nexuses });
+        let asked = (0..self.model.scenario.reactors).collect();
+        self.ask(asked, Message::Abort { order, nexuses });
         if let Some(change) = &mut self.state.home.change {
             change.unquiet = asked;
         }
@@ -235,12 +235,11 @@ impl Run<'_> {
         }
     }
 
-    /// `Local::call_all`: who was asked.
-    fn ask(&mut self, reactors: u8, question: Message) -> Set {
-        for reactor in 0..reactors {
+    /// `Local::call_each`.
+    fn ask(&mut self, reactors: Set, question: Message) {
+        for reactor in reactors.iter() {
             self.send(HOME, usize::from(reactor), question);
         }
-        (0..reactors).collect()
     }
 
     /// A reactor has replied; late replies are for nobody.

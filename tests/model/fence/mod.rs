@@ -38,8 +38,8 @@ mod state;
 
 use mutants::Mutant;
 use scenario::{
-    HOPS, HUNG, HUNG_ABORT, LOCKED, MUTUAL, NEWCOMER, REGAIN, REMOTE_SESSIONS, SESSIONS, STRANGERS,
-    Scenario, UNORDERED, UNRESERVED,
+    HOPS, HUNG, HUNG_ABORT, LOCKED, MUTUAL, NEWCOMER, ONE_SHARD, REGAIN, REMOTE_SESSIONS, SESSIONS,
+    STRANGERS, Scenario, UNORDERED, UNRESERVED, UNRESERVED_ONE_SHARD,
 };
 use state::{
     Fault, HOME, Home, INDICES, Message, Order, Piece, Reactor, Reservation, Session, Set,
@@ -408,7 +408,9 @@ macro_rules! scenarios {
 scenarios! {
     writes_that_hop_between_reactors: HOPS from 40_000 states;
     mailboxes_that_keep_no_order: UNORDERED from 20_000 states;
-    writes_that_wait_for_a_range_lock: LOCKED from 3_500 states;
+    writes_to_a_volume_of_one_shard: ONE_SHARD from 10_000 states;
+    an_abort_on_a_volume_of_one_shard: UNRESERVED_ONE_SHARD from 30_000 states;
+    writes_that_wait_for_a_range_lock: LOCKED from 1_500 states;
     sessions_that_end_and_begin: SESSIONS from 25_000 states;
     a_newcomer_that_takes_a_free_index: NEWCOMER from 25_000 states;
     sessions_at_another_reactor: REMOTE_SESSIONS from 25_000 states;

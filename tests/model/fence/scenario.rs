@@ -1,6 +1,7 @@
 //! What happens in a run: who is there, what they send, and what may go wrong.
 
-use super::state::{A, N, X};
+use super::small;
+use super::state::{A, HOME, N, Set, X};
 
 /// What a node asks of the home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,15 @@ pub(super) struct Scenario {
     pub(super) unordered: bool,
 }
 
+impl Scenario {
+    /// `ShardMap::owners`: the reactors that own a shard that is written to. The home always does.
+    pub(super) fn owners(&self) -> Set {
+        let written = self.writes.iter().flat_map(|(_, pieces)| pieces.iter());
+        let written = written.map(|reactor| small(*reactor));
+        written.chain([small(HOME)]).collect()
+    }
+}
+
 const PREEMPT: (u8, Asks) = (A, Asks::Preempt { victim: N });
 const PREEMPT_AND_ABORT: (u8, Asks) = (A, Asks::PreemptAndAbort { victim: N });
 
@@ -84,6 +94,15 @@ pub(super) const UNORDERED: Scenario = Scenario {
     unordered: true,
     power_cut: false,
     ..HOPS
+};
+
+/// A volume that is all its home's: the reactor of the victim's connection is not asked.
+pub(super) const ONE_SHARD: Scenario = Scenario {
+    reactors: 3,
+    connections: [2, 1, 1],
+    writes: &[(N, &[0, 0]), (N, &[0]), (A, &[0])],
+    power_cut: true,
+    ..QUIET
 };
 
 /// The preempted node's write waits for a range lock.
@@ -157,6 +176,14 @@ pub(super) const UNRESERVED: Scenario = Scenario {
     writes: &[(N, &[1, 0]), (N, &[0]), (A, &[1])],
     orders: &[PREEMPT_AND_ABORT],
     ..QUIET
+};
+
+/// As [`UNRESERVED`] on a volume that is all its home's.
+pub(super) const UNRESERVED_ONE_SHARD: Scenario = Scenario {
+    reserved: false,
+    orders: &[PREEMPT_AND_ABORT],
+    power_cut: false,
+    ..ONE_SHARD
 };
 
 /// The preempted node registers again, writes, and is preempted again.
