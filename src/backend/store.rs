@@ -83,6 +83,15 @@ pub trait Channel {
         false
     }
 
+    /// Whether [`Channel::expect`] is worth a call.
+    fn fetches_ahead(&self) -> bool {
+        false
+    }
+
+    /// A read or write of these bytes is likely to be submitted soon: what can be fetched meanwhile
+    /// is. A hint, which need not be true, and waits for nothing.
+    fn expect(&self, _offset: u64, _length: u64) {}
+
     /// When [`Channel::poll`] wants to be called even if nothing wakes the reactor before.
     fn next_deadline(&self) -> Option<Instant> {
         None

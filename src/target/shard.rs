@@ -9,12 +9,15 @@
 use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::message::{LockId, Lost, Message, Origin, Piece, PieceDone};
+use super::session::Session;
 use super::volume::{Volume, VolumeIndex};
 use crate::backend::{self, Channel, Completion, Request, Submitted};
 use crate::base::clock::Instant;
 use crate::base::rcu::Guard;
 use crate::base::slots::SlotKey;
+use crate::iscsi::Connection;
 use crate::reservation::{Access, NexusIndex};
+use crate::scsi;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -31,6 +34,8 @@ pub(crate) struct Shard {
     retired: bool,
     /// The channel is done with reads and writes at once.
     at_once: bool,
+    /// The channel can use a hint of what comes.
+    fetches_ahead: bool,
 }
 
 struct RangeLock {
@@ -62,6 +67,7 @@ pub(crate) struct Issued {
 impl Shard {
     pub(crate) fn new(volume: Arc<Volume>, channel: Box<dyn Channel>) -> Self {
         let at_once = channel.answers_at_once();
+        let fetches_ahead = channel.fetches_ahead();
         Self {
             volume,
             channel,
@@ -69,6 +75,16 @@ impl Shard {
             waiting: VecDeque::new(),
             retired: false,
             at_once,
+            fetches_ahead,
+        }
+    }
+
+    /// Tells the channel of a command that is likely to come next.
+    #[inline]
+    fn expect(&self, cdb: &[u8; 16], guard: &Guard) {
+        let geometry = &self.volume.unit.load(guard).geometry;
+        if let Some(range) = scsi::block::ahead(cdb, geometry) {
+            self.channel.expect(range.offset, range.length);
         }
     }
 
@@ -376,6 +392,25 @@ impl Shards {
 
     pub(crate) fn remove(&mut self, index: VolumeIndex) -> Option<Shard> {
         self.table.get_mut(usize::from(index.0))?.take()
+    }
+
+    /// Tells a session's volume of a command that stands in `input` behind the PDU at hand, so that
+    /// what its blocks lie in can be fetched.
+    #[inline]
+    pub(crate) fn expect(
+        &self,
+        session: Option<&Session>,
+        iscsi: &Connection,
+        input: &[u8],
+        guard: &Guard,
+    ) {
+        if let Some(session) = session
+            && let Some(shard) = self.get(session.volume.index)
+            && shard.fetches_ahead
+            && let Some(cdb) = iscsi.coming(input)
+        {
+            shard.expect(cdb, guard);
+        }
     }
 
     /// When a channel wants to be polled at the latest.

@@ -26,6 +26,8 @@ impl Core {
             conn.input.is_none(),
             "bytes are asked for when the last ones are parsed"
         );
+        let (session, shards) = (conn.session.as_deref(), &self.shards);
+        shards.expect(session, &conn.iscsi, &bytes, turn.tick.guard);
         conn.input = Some(Input {
             bytes: Bytes::Received(bytes),
             at: 0,
@@ -70,6 +72,11 @@ impl Core {
             let event = conn.iscsi.next_event(&mut rest, now);
             input.at = whole.len() - rest.len();
             let exhausted = rest.is_empty();
+            if matches!(event, Some(Event::Command(_))) {
+                // The memory of the next one's blocks comes while this one is carried out.
+                let (session, shards) = (conn.session.as_deref(), &self.shards);
+                shards.expect(session, &conn.iscsi, rest, turn.tick.guard);
+            }
             if exhausted
                 && let Some(Input {
                     bytes: Bytes::Received(buffer),

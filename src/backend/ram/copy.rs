@@ -29,11 +29,21 @@ pub(super) unsafe fn copy_in(source: &[u8], target: *mut u8) {
     for part in source.chunks(PART_BYTES) {
         let target = target.wrapping_add(at);
         #[cfg(target_arch = "x86_64")]
-        x86_64::fetch_for_writing(target, part.len());
+        x86_64::fetch(target, part.len());
         // SAFETY: as promised to this function, for a part of the range.
         unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), target, part.len()) };
         at += part.len();
     }
+}
+
+/// Whether [`fetch`] does anything.
+pub(super) const FETCHES_AHEAD: bool = cfg!(target_arch = "x86_64");
+
+/// Asks for the lines of a range, which is soon read or written.
+#[inline]
+pub(super) fn fetch(start: *const u8, length: usize) {
+    #[cfg(target_arch = "x86_64")]
+    x86_64::fetch(start, length);
 }
 
 /// Lines that are asked for ahead: about as many as a first-level cache holds and has room to await.
@@ -53,9 +63,9 @@ mod x86_64 {
         length.is_multiple_of(VECTOR_BYTES) && target.addr().is_multiple_of(VECTOR_BYTES)
     }
 
-    /// Asks for the lines of a range, to be written soon.
+    /// Asks for the lines of a range.
     #[allow(unsafe_code, reason = "named leaf: a hint to the processor")]
-    pub(super) fn fetch_for_writing(target: *const u8, length: usize) {
+    pub(super) fn fetch(target: *const u8, length: usize) {
         for offset in (0..length).step_by(LINE_BYTES) {
             // SAFETY: a hint touches no memory, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_ET0>(target.wrapping_add(offset).cast()) };

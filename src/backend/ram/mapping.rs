@@ -6,7 +6,7 @@
 //! if one of them writes. So no two calls here that run at the same time touch the same byte, unless
 //! both read it.
 
-use super::copy::copy_in;
+use super::copy::{copy_in, fetch};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::io;
 use std::ptr::NonNull;
@@ -69,6 +69,11 @@ impl Mapping {
         );
         // SAFETY: `offset` is at most the mapping's length, as just asserted.
         unsafe { self.base.add(offset) }
+    }
+
+    /// Has the processor fetch a range that is soon read or written.
+    pub(super) fn expect(&self, offset: usize, length: usize) {
+        fetch(self.at(offset, length).as_ptr(), length);
     }
 
     /// Copies out.

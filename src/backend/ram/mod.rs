@@ -23,6 +23,8 @@ use written::{GRAIN_BYTES, Written};
 
 /// A store grows within the address space reserved for it: that many times its first size.
 const GROWTH_FACTOR: u64 = 16;
+/// Longer reads and writes are not fetched ahead: the caches are better used otherwise.
+const FETCH_BYTES_MAX: u64 = 16 << 10;
 /// Bytes that one step of a long deallocation covers, so that others get their turn.
 const STEP_BYTES: u64 = 64 << 20;
 
@@ -289,8 +291,40 @@ impl Channel for RamChannel {
         true
     }
 
+    fn fetches_ahead(&self) -> bool {
+        copy::FETCHES_AHEAD
+    }
+
+    fn expect(&self, offset: u64, length: u64) {
+        let end = offset.checked_add(length);
+        if length <= FETCH_BYTES_MAX && end.is_some_and(|end| end <= self.store.size_bytes()) {
+            self.store
+                .mapping
+                .expect(position(offset), position(length));
+        }
+    }
+
     /// At once, if there is another step to do.
     fn next_deadline(&self) -> Option<Instant> {
         (!self.long.is_empty()).then_some(Instant::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_may_be_anything() {
+        let store = RamStore::new(1 << 20).unwrap();
+        let channel = Arc::clone(&store).channel(ChannelId(0), Arc::new(|| ()));
+        for offset in [0, 4096, (1 << 20) - 1, 1 << 20, u64::MAX] {
+            for length in [0, 1, 4096, FETCH_BYTES_MAX + 1, u64::MAX] {
+                channel.expect(offset, length);
+            }
+        }
+        let mut bytes = [0xee; 4096];
+        store.read(0, &mut bytes);
+        assert_eq!(bytes, [0; 4096], "nothing was changed");
     }
 }

@@ -1,7 +1,7 @@
 //! The pull parser: headers and data segments in turn, from the input or from what was held.
 
 use super::super::error::{CloseReason, Violation};
-use super::super::pdu::{LoginStatus, Opcode};
+use super::super::pdu::{LoginStatus, Opcode, ScsiCommand};
 use super::held::HeldPdu;
 use super::receiver::{Body, DigestMismatch};
 use super::{Awaiting, Connection, Phase, Replay, Segment, Sink};
@@ -29,6 +29,20 @@ impl Connection {
             return false;
         };
         body.data_left() > 0 && session.is_undecided(*task)
+    }
+
+    /// The CDB of the command behind the PDU at hand, if its header has come: the first 16 bytes of it,
+    /// unchecked, for whoever can prepare something. It need not ever become a command.
+    #[must_use]
+    pub fn coming<'a>(&self, input: &'a [u8]) -> Option<&'a [u8; 16]> {
+        if self.replay.is_some() || (self.segment.is_none() && !self.header.is_empty()) {
+            return None;
+        }
+        let passed = self
+            .segment
+            .as_ref()
+            .map_or(0, |segment| segment.body.bytes_left());
+        ScsiCommand::peek(input.get(passed..)?)
     }
 
     /// Goes on by one header or one data segment. `false` when nothing more can be done.

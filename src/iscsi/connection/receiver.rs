@@ -168,6 +168,14 @@ impl Body {
         self.data_left
     }
 
+    /// Bytes of the segment that are still to come, with padding and digest.
+    pub(crate) fn bytes_left(&self) -> usize {
+        let digest = self.crc.as_ref().map_or(0, |_| DIGEST_BYTES);
+        (self.data_left as usize)
+            .saturating_add(self.padding_left as usize)
+            .saturating_add(digest.saturating_sub(self.digest_filled))
+    }
+
     /// The next piece of data in `input`, and where in the segment it starts.
     pub(crate) fn take<'a>(&mut self, input: &mut &'a [u8]) -> (u32, &'a [u8]) {
         let piece = take_front(input, self.data_left);

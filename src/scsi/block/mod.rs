@@ -3,6 +3,7 @@
 //! A room for each family. What they share is here: from an LBA and a count to a checked
 //! [`ByteRange`].
 
+mod ahead;
 pub(super) mod cache;
 pub(super) mod defects;
 pub mod lba_status;
@@ -11,6 +12,8 @@ pub(super) mod unmap;
 pub(super) mod verify;
 pub(super) mod write;
 pub(super) mod write_same;
+
+pub use ahead::ahead;
 
 use super::plan::{ByteRange, Plan, Reply};
 use super::sense::Failure;

@@ -173,3 +173,32 @@ fn answers_to_tasks_that_are_gone_do_nothing() {
     );
     assert!(initiator.received().is_empty());
 }
+
+/// Whatever lies between two commands is passed over: the first one's data, padding and digest.
+#[test]
+fn the_command_behind_the_one_at_hand_is_seen() {
+    for digests in [&[][..], &["HeaderDigest=CRC32C", "DataDigest=CRC32C"]] {
+        for immediate in [0, 5, 512] {
+            let mut initiator = Initiator::logged_in(digests);
+            assert_eq!(initiator.connection.coming(&initiator.backlog), None);
+            initiator.write(1, 512, &pattern(immediate), true);
+            let next = ScsiCommand {
+                cdb: [0x28; 16],
+                ..command(2, 512, initiator.cmd_sn)
+            };
+            initiator.send(next.emit(), &[]);
+            assert_eq!(
+                initiator.connection.coming(&initiator.backlog),
+                Some(&[0x88; 16])
+            );
+
+            let first = initiator.command_event();
+            let behind = initiator.backlog.clone();
+            assert_eq!(initiator.connection.coming(&behind), Some(&[0x28; 16]));
+            let digest = if digests.is_empty() { 0 } else { 4 };
+            let cut = &behind[..behind.len() - digest - 1];
+            assert_eq!(initiator.connection.coming(cut), None, "a header in parts");
+            assert_eq!(first.cdb.as_slice(), [0x88; 16]);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a command is about to touch, guessed from its CDB before anything of it is checked.
+
+use super::read::{blocks10, blocks16};
+use crate::scsi::fields::Fields;
+use crate::scsi::plan::ByteRange;
+use crate::scsi::unit::Geometry;
+
+const READ_10: u8 = 0x28;
+const WRITE_10: u8 = 0x2A;
+const READ_16: u8 = 0x88;
+const WRITE_16: u8 = 0x8A;
+
+/// The bytes of a READ or WRITE with 10 or 16 bytes of CDB, which are what initiators keep in flight;
+/// nothing for others. The range lies in the volume; that is all that is known of it.
+#[must_use]
+pub fn ahead(cdb: &[u8; 16], geometry: &Geometry) -> Option<ByteRange> {
+    let fields = Fields(cdb);
+    let blocks = match cdb[0] {
+        READ_10 | WRITE_10 => blocks10(fields),
+        READ_16 | WRITE_16 => blocks16(fields),
+        _ => return None,
+    };
+    blocks.range(geometry).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scsi::testing::unit;
+
+    fn guess(bytes: &[u8]) -> Option<(u64, u64)> {
+        let mut cdb = [0; 16];
+        cdb[..bytes.len()].copy_from_slice(bytes);
+        ahead(&cdb, &unit().geometry).map(|range| (range.offset, range.length))
+    }
+
+    #[test]
+    fn reads_and_writes_tell_their_blocks() {
+        for operation in [READ_10, WRITE_10] {
+            let cdb = [operation, 0, 0, 0, 0, 7, 0, 0, 8];
+            assert_eq!(guess(&cdb), Some((7 * 512, 8 * 512)));
+        }
+        for operation in [READ_16, WRITE_16] {
+            let cdb = [operation, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2];
+            assert_eq!(guess(&cdb), Some((9 * 512, 2 * 512)));
+        }
+    }
+
+    #[test]
+    fn nothing_is_guessed_of_others_or_beyond_the_volume() {
+        assert_eq!(guess(&[0x00]), None, "TEST UNIT READY");
+        assert_eq!(guess(&[READ_10, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 8]), None);
+        assert_eq!(
+            guess(&[
+                READ_16, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
+            ]),
+            None
+        );
+    }
+}
