@@ -121,8 +121,8 @@ impl Gather {
         self.payloads.drain(..).for_each(&mut recycle);
     }
 
-    /// Makes as much room as `other` has. Lists that are filled by turns grow as one then, and not
-    /// each in its own time.
+    /// Makes at least as much room as `other` has. Lists that are used by turns grow as one then, and
+    /// not each in its own time.
     pub fn make_room_as_in(&mut self, other: &Self) {
         fn room<T>(list: &mut Vec<T>, other: &Vec<T>) {
             // Exactly as much, or the two would outbid each other for ever.
@@ -131,6 +131,12 @@ impl Gather {
         room(&mut self.inline, &other.inline);
         room(&mut self.segments, &other.segments);
         room(&mut self.payloads, &other.payloads);
+    }
+
+    /// Bytes that can be copied in without an allocation, what is there already included.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.inline.capacity()
     }
 
     /// Everything in one piece, for tests and tools.

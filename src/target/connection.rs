@@ -15,7 +15,6 @@ use super::message::Message;
 use super::session::Session;
 use crate::base::buffer::Buffer;
 use crate::base::clock::Instant;
-use crate::base::gather::Gather;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{self, Command, DataOutError, LoginSummary, TaskId};
 use crate::net::{RecvBuffer, SocketId};
@@ -54,7 +53,6 @@ pub(crate) struct Conn {
     pub(crate) held_bytes: u64,
     /// On the list of connections to flush at the end of the tick.
     pub(crate) dirty: bool,
-    pub(crate) spare: Gather,
     /// The peer and the initiator's name, once known, for logs.
     pub(crate) initiator: Option<String>,
     pub(crate) session: Option<Box<Session>>,
@@ -285,7 +283,6 @@ impl Conn {
             close_by: None,
             held_bytes: 0,
             dirty: false,
-            spare: Gather::default(),
             initiator: None,
             session: None,
             copies: CopyDesk::default(),

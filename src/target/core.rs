@@ -7,6 +7,7 @@ use super::connection::{Conn, Phase, Work};
 use super::home::Home;
 use super::local::{Local, MediumDone, Request};
 use super::message::{Message, Origin, PieceDone, Reply};
+use super::outlists::Outlists;
 use super::shard::{Issued, Shards};
 use super::shared::Shared;
 use super::volume::VolumeIndex;
@@ -48,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) connections: Slots<Conn>,
     /// Which connection a socket belongs to, by the socket's index.
     sockets: Vec<Option<SlotKey>>,
+    pub(super) outlists: Outlists,
     pub(crate) shards: Shards,
     pub(crate) issued: Slots<Issued>,
     pub(crate) homes: HashMap<VolumeIndex, Rc<Home>>,
@@ -128,6 +130,7 @@ impl Core {
             net,
             connections: Slots::bounded(limits::CONNECTIONS_MAX),
             sockets: Vec::new(),
+            outlists: Outlists::default(),
             shards: Shards::default(),
             issued: Slots::with_capacity(limits::ISSUED_PIECES_MAX),
             homes: HashMap::new(),
@@ -468,7 +471,7 @@ impl Core {
         if held || conn.sending || conn.iscsi.queued_bytes() == 0 {
             return;
         }
-        let gather = conn.iscsi.take_output(std::mem::take(&mut conn.spare));
+        let gather = conn.iscsi.take_output();
         let bytes = gather.len();
         match self.net.send(turn.tick.driver, socket, gather) {
             Ok(SendOutcome::Underway) => {
@@ -477,7 +480,7 @@ impl Core {
             }
             Ok(SendOutcome::Done(mut gather)) => {
                 clear(&mut gather, &mut turn.tick.driver.pool);
-                conn.spare = gather;
+                self.outlists.take_back(gather);
                 // It may have waited for room in the send queue.
                 if conn.input.is_some() {
                     self.pump(key, turn);
@@ -486,17 +489,17 @@ impl Core {
             // The socket is going; its end is on the way.
             Err(mut gather) => {
                 clear(&mut gather, &mut turn.tick.driver.pool);
-                conn.spare = gather;
+                self.outlists.take_back(gather);
             }
         }
     }
 
     fn sent(&mut self, key: SlotKey, mut gather: Gather, turn: &mut Turn<'_, '_>) {
         clear(&mut gather, &mut turn.tick.driver.pool);
+        self.outlists.take_back(gather);
         if let Some(conn) = self.connections.get_mut(key) {
             conn.sending = false;
             conn.sending_bytes = 0;
-            conn.spare = gather;
             if conn.iscsi.queued_bytes() > 0 || conn.phase != Phase::Full {
                 self.mark_dirty(key);
             }

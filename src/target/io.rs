@@ -458,6 +458,7 @@ impl Core {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
+        self.outlists.lend(&mut conn.iscsi);
         match (work, result) {
             (Work::Read { asked, send }, Ok(_)) => {
                 let payload = buffer.map_or(Payload::Static(zeros()), Payload::Buffer);

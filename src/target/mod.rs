@@ -52,6 +52,7 @@ mod login;
 mod medium;
 mod message;
 mod nexuses;
+mod outlists;
 mod oversight;
 mod owed;
 mod procedure;

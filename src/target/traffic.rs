@@ -26,6 +26,7 @@ impl Core {
             conn.input.is_none(),
             "bytes are asked for when the last ones are parsed"
         );
+        self.outlists.lend(&mut conn.iscsi);
         let (session, shards) = (conn.session.as_deref(), &self.shards);
         shards.expect(session, &conn.iscsi, &bytes, turn.tick.guard);
         conn.input = Some(Input {

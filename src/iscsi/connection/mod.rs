@@ -200,12 +200,26 @@ impl Connection {
         &mut self.link.output.gather
     }
 
-    /// Takes the bytes to send, and puts the emptied `spare` in their place.
+    /// Takes the bytes to send. A list to write the next ones into may be given by
+    /// [`Connection::use_output`]; without, room is allocated.
     #[must_use]
-    pub fn take_output(&mut self, mut spare: Gather) -> Gather {
-        debug_assert!(spare.is_empty(), "a spare gather list is cleared first");
-        spare.make_room_as_in(&self.link.output.gather);
-        std::mem::replace(&mut self.link.output.gather, spare)
+    pub fn take_output(&mut self) -> Gather {
+        std::mem::take(&mut self.link.output.gather)
+    }
+
+    /// Whether there is no list to write into.
+    #[must_use]
+    pub const fn lacks_output(&self) -> bool {
+        self.link.output.gather.room() == 0
+    }
+
+    /// Writes into `list` from now on, which is empty, as is what was there.
+    pub fn use_output(&mut self, list: Gather) {
+        debug_assert!(
+            list.is_empty() && self.queued_bytes() == 0,
+            "nothing is lost"
+        );
+        self.link.output.gather = list;
     }
 
     /// Bytes that wait to be taken.

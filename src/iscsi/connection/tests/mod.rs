@@ -23,7 +23,6 @@ use super::Connection;
 use crate::base::buffer::{Buffer, Pool};
 use crate::base::clock::Instant;
 use crate::base::crc32c::crc32c;
-use crate::base::gather::Gather;
 use std::sync::Arc;
 
 /// A PDU as the initiator receives it.
@@ -158,7 +157,7 @@ impl Initiator {
 
     /// What the target has sent, digests checked.
     fn received(&mut self) -> Vec<Received> {
-        let bytes = self.connection.take_output(Gather::default()).to_vec();
+        let bytes = self.connection.take_output().to_vec();
         decode(&bytes, self.header_digest, self.data_digest)
     }
 

@@ -41,8 +41,7 @@ impl Owner {
             self.answer(event);
             self.check_limits();
         }
-        self.sent
-            .extend(self.connection.take_output(Gather::default()).to_vec());
+        self.sent.extend(self.connection.take_output().to_vec());
         assert!(
             input.is_empty(),
             "an owner that answers at once leaves nothing waiting"
