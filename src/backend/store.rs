@@ -92,6 +92,12 @@ pub trait Channel {
     /// is. A hint, which need not be true, and waits for nothing.
     fn expect(&self, _offset: u64, _length: u64) {}
 
+    /// Shows the bytes of a range where they lie, as a read at this moment would find them. False where
+    /// they lie nowhere, or the range is not in the store; then nothing is shown.
+    fn show(&self, _offset: u64, _length: u64, _to: &mut dyn FnMut(&[u8])) -> bool {
+        false
+    }
+
     /// When [`Channel::poll`] wants to be called even if nothing wakes the reactor before.
     fn next_deadline(&self) -> Option<Instant> {
         None

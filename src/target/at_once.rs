@@ -11,6 +11,9 @@ use super::shard::Shard;
 use super::volume::VolumeIndex;
 use crate::backend::{self, Done, Submitted};
 use crate::base::buffer::Buffer;
+use crate::base::limits::INLINE_PAYLOAD_BYTES_MAX;
+use crate::base::slots::SlotKey;
+use crate::iscsi::{Response, TaskId};
 use crate::reservation::{Access, NexusIndex};
 use crate::scsi::ByteRange;
 
@@ -29,6 +32,44 @@ impl Core {
     #[inline]
     pub(crate) fn is_at_once(&self, volume: VolumeIndex, owner: usize) -> bool {
         owner == self.id && self.shards.get(volume).is_some_and(Shard::answers_at_once)
+    }
+
+    /// Answers a READ of blocks that lie in memory by copying them from there into what is sent. False
+    /// where that can't be done, or is not permitted; nothing has happened then.
+    pub(crate) fn read_in_place(
+        &mut self,
+        key: SlotKey,
+        task: TaskId,
+        range: ByteRange,
+        send: u32,
+        turn: &mut Turn<'_, '_>,
+    ) -> bool {
+        let Some(conn) = self.connections.get_mut(key) else {
+            return false;
+        };
+        let Some(session) = conn.session.as_deref_mut() else {
+            return false;
+        };
+        let Some(shard) = self.shards.get(session.volume.index) else {
+            return false;
+        };
+        let nexus = session.nexus.index;
+        if send as usize > INLINE_PAYLOAD_BYTES_MAX
+            || !shard.permits(nexus, Access::Read, turn.tick.guard)
+        {
+            return false;
+        }
+        self.outlists.lend(&mut conn.iscsi);
+        let response = Response::good(range.length);
+        let mut answer = |data: &[u8]| conn.iscsi.copy_data_in(task, data, 0, Some(&response));
+        let shown = shard
+            .channel
+            .show(range.offset, u64::from(send), &mut answer);
+        if shown {
+            session.counters.read_bytes += u64::from(send);
+            self.mark_dirty(key);
+        }
+        shown
     }
 
     /// Carries out a piece for which [`Core::is_at_once`] holds.

@@ -209,34 +209,33 @@ impl Core {
     // ---- READ ---------------------------------------------------------------------------------
 
     fn read(&mut self, key: SlotKey, command: Command, range: ByteRange, turn: &mut Turn<'_, '_>) {
-        let zero = self
+        let session = self
             .connections
             .get(key)
             .and_then(|conn| conn.session.as_ref());
-        let buffer = if zero.is_some_and(|session| session.volume.always_zero) {
-            None
-        } else {
-            let buffer = self.buffer_for(key, range.length, turn);
-            if buffer.is_none() {
-                return self.starve(key, command);
-            }
-            buffer
-        };
-        let send = command
-            .read_length
-            .min(u32::try_from(range.length).unwrap_or(u32::MAX));
-        let Some(session) = self
-            .connections
-            .get(key)
-            .and_then(|conn| conn.session.as_ref())
-        else {
+        let Some(session) = session else {
             return;
         };
         let asked = range.length;
-        let work = Work::Read { asked, send };
+        let send = command
+            .read_length
+            .min(u32::try_from(asked).unwrap_or(u32::MAX));
         let (volume, nexus) = (session.volume.index, session.nexus.index);
-        let owner = session.volume.shards.owner(range.offset);
-        if self.is_at_once(volume, owner) {
+        let always_zero = session.volume.always_zero;
+        let at_once = self.is_at_once(volume, session.volume.shards.owner(range.offset));
+        if at_once && !always_zero && self.read_in_place(key, command.task, range, send, turn) {
+            // The peer's next bytes may have waited for room in the send queue.
+            return self.pump(key, turn);
+        }
+        let buffer = match always_zero {
+            true => None,
+            false => match self.buffer_for(key, asked, turn) {
+                None => return self.starve(key, command),
+                buffer => buffer,
+            },
+        };
+        let work = Work::Read { asked, send };
+        if at_once {
             let errand = Errand {
                 volume,
                 op: backend::Op::Read,

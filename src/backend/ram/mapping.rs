@@ -76,6 +76,16 @@ impl Mapping {
         fetch(self.at(offset, length).as_ptr(), length);
     }
 
+    /// Shows a range where it lies.
+    #[allow(unsafe_code, reason = "named leaf: reading the mapping")]
+    pub(super) fn show(&self, offset: usize, length: usize, to: &mut dyn FnMut(&[u8])) {
+        let start = self.at(offset, length).as_ptr();
+        // SAFETY: the range lies in the mapping, which is initialised (it starts zeroed). Nobody
+        // writes it until the call is over, by the invariant of the module: the shard's reactor is
+        // the one that is in this call, and it reaches the store by a channel only.
+        to(unsafe { std::slice::from_raw_parts(start, length) });
+    }
+
     /// Copies out.
     #[allow(unsafe_code, reason = "named leaf: reading the mapping")]
     pub(super) fn read(&self, offset: usize, bytes: &mut [u8]) {

@@ -304,6 +304,16 @@ impl Channel for RamChannel {
         }
     }
 
+    fn show(&self, offset: u64, length: u64, to: &mut dyn FnMut(&[u8])) -> bool {
+        let end = offset.checked_add(length);
+        let whole = end.is_some_and(|end| end <= self.store.size_bytes());
+        if whole {
+            let (offset, length) = (position(offset), position(length));
+            self.store.mapping.show(offset, length, to);
+        }
+        whole
+    }
+
     /// At once, if there is another step to do.
     fn next_deadline(&self) -> Option<Instant> {
         (!self.long.is_empty()).then_some(Instant::ZERO)
@@ -326,5 +336,17 @@ mod tests {
         let mut bytes = [0xee; 4096];
         store.read(0, &mut bytes);
         assert_eq!(bytes, [0; 4096], "nothing was changed");
+    }
+    #[test]
+    fn bytes_are_shown_where_they_lie() {
+        let store = RamStore::new(1 << 20).unwrap();
+        let channel = Arc::clone(&store).channel(ChannelId(0), Arc::new(|| ()));
+        store.write(4096, &[7; 512]);
+        let mut seen = Vec::new();
+        assert!(channel.show(4000, 200, &mut |bytes| seen.extend_from_slice(bytes)));
+        assert_eq!(seen, [[0; 96].as_slice(), &[7; 104]].concat());
+        for (offset, length) in [((1 << 20) - 1, 2), (u64::MAX, 1), (0, u64::MAX)] {
+            assert!(!channel.show(offset, length, &mut |_| panic!("nothing is there")));
+        }
     }
 }

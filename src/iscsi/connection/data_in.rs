@@ -5,6 +5,7 @@ use super::super::event::{Parameters, TaskId};
 use super::super::pdu::{DataIn, NO_TAG, ScsiResponse};
 use super::super::task::Task;
 use super::Link;
+use super::output::Output;
 use super::session::Session;
 use crate::base::gather::Payload;
 use std::ops::Range;
@@ -63,7 +64,7 @@ impl Task {
 }
 
 impl Session {
-    /// Queues Data-In, and after it the status if there is one.
+    /// Queues Data-In, and after it the status if there is one. A payload that was copied comes back.
     pub(super) fn send_data_in(
         &mut self,
         link: &mut Link,
@@ -73,11 +74,49 @@ impl Session {
         offset: u32,
         last: Option<&Response<'_>>,
     ) -> Option<Payload> {
+        assert!(range.start <= range.end && range.end <= payload.as_slice().len());
+        let copied_max = link.settings.inline_payload_bytes;
+        let mut payload = Some(payload);
+        self.data_in(link, id, range, offset, last, |output, pieces| {
+            if let Some(long) = payload.take_if(|_| pieces.bytes() as usize > copied_max) {
+                output.push_held(long, pieces);
+            } else if let Some(short) = &payload {
+                push_copies(output, short.as_slice(), pieces);
+            }
+        });
+        payload
+    }
+
+    /// As [`Session::send_data_in`], of data that the caller keeps.
+    pub(super) fn copy_data_in(
+        &mut self,
+        link: &mut Link,
+        id: TaskId,
+        data: &[u8],
+        offset: u32,
+        last: Option<&Response<'_>>,
+    ) {
+        self.data_in(link, id, 0..data.len(), offset, last, |output, pieces| {
+            push_copies(output, data, pieces);
+        });
+    }
+
+    /// Numbers the Data-In PDUs of a range and has them queued, and the status that goes with them or
+    /// follows.
+    #[inline]
+    fn data_in(
+        &mut self,
+        link: &mut Link,
+        id: TaskId,
+        range: Range<usize>,
+        offset: u32,
+        last: Option<&Response<'_>>,
+        queue: impl FnOnce(&mut Output, Pieces),
+    ) {
         let numbers = self.numbers();
         let Some(task) = self.tasks.get_mut(id) else {
-            return Some(payload);
+            return;
         };
-        assert!(range.start <= range.end && range.end <= payload.as_slice().len());
         // More than the initiator has room for is not sent; the residual count tells.
         let room = task.read_length.saturating_sub(offset);
         let bytes = u32::try_from(range.len()).unwrap_or(u32::MAX).min(room);
@@ -85,7 +124,7 @@ impl Session {
             if let Some(response) = last {
                 self.respond(link, id, response);
             }
-            return Some(payload);
+            return;
         }
         let collapses = |response: &&Response<'_>| {
             response.status == 0 && response.sense.is_empty() && !response.target_failure
@@ -101,21 +140,10 @@ impl Session {
             let stat_sn = link.output.take_stat_sn();
             pieces.status = Some((residual, stat_sn, self.numbers()));
         }
-        let copied = bytes as usize <= link.settings.inline_payload_bytes;
-        let returned = if copied {
-            for (bhs, piece) in pieces {
-                link.output
-                    .push(bhs, payload.as_slice().get(piece).unwrap_or_default());
-            }
-            Some(payload)
-        } else {
-            link.output.push_held(payload, pieces);
-            None
-        };
+        queue(&mut link.output, pieces);
         if let Some(response) = last.filter(|_| status.is_none()) {
             self.respond(link, id, response);
         }
-        returned
     }
 
     /// Queues the SCSI Response and frees the task.
@@ -151,6 +179,12 @@ impl Session {
                 link.output.push(pdu.emit(), data)
             });
         }
+    }
+}
+
+fn push_copies(output: &mut Output, data: &[u8], pieces: Pieces) {
+    for (bhs, piece) in pieces {
+        output.push(bhs, data.get(piece).unwrap_or_default());
     }
 }
 
@@ -208,9 +242,14 @@ impl Pieces {
         }
     }
 
+    /// Bytes of data to come.
+    const fn bytes(&self) -> u32 {
+        self.end.saturating_sub(self.template.buffer_offset)
+    }
+
     /// How many PDUs there are to come.
     fn pdus(&self) -> u32 {
-        let bytes = self.end.saturating_sub(self.template.buffer_offset);
+        let bytes = self.bytes();
         if (1..=self.in_one_pdu()).contains(&bytes) {
             return 1;
         }
