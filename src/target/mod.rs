@@ -16,6 +16,8 @@
 //! | `traffic` | bytes to events, aborts, the end of connections |
 //! | `login` | who may come in, moving to the home, the seat |
 //! | `io` | commands; the short way of READ and WRITE |
+//! | `at_once` | the shorter way, on a store that is done as soon as it is asked |
+//! | `outlists` | what connections write into until it is sent |
 //! | `procedure`, `local`, `medium`, `commands` | everything longer, as `async` functions |
 //! | `shard` | backend issue: the check, range locks, what is in flight |
 //! | `home`, `reserve`, `nexuses`, `hold` | a volume's one writer: sessions, reservations, the fence |
