@@ -6,10 +6,10 @@ reads rows and results in DIRECTORY, prints a table in Markdown, and writes to O
   ROW = { measure, kind, key, relation, target, measured, noise, met, error, server_cpu_ns_per_io, tgtd, study }
 
 `measured` and `noise` have min, q1, median, q3 and max, null where they are not known; `noise` is that of
-the control. `met` is null where the control strayed too far from 1 for any judgement, and where there is
-an `error`. `study` is what the measuring command printed, if that is JSON; rows may share it.
+the control. `target` is null in a row for comparison. `met` is null there, where the control strayed too
+far from 1 for any judgement, and where there is an `error`. `study` is what the measuring command printed, if that is JSON; rows may share it.
 
-A row is a file NN.row: name, kind, key, relation, target and result, with tabs between. Kinds:
+A row is a file NN.row: name, kind, key, relation, target (or `-`) and result, with tabs between. Kinds:
   ratio:LINE   of `bench compare`: the ratio of that candidate to the first, by the measure KEY
   value:LINE   of `bench compare`: the median of that candidate itself, by the measure KEY
   registrants  of `cargo bench --bench registrants`
@@ -84,7 +84,8 @@ KINDS = {"registrants": of_registrants, "memory": of_memory, "hop": of_hop}
 
 def read_row(path):
     name, kind, key, relation, target, result = path.read_text().rstrip("\n").split("\t")
-    row = {"measure": name, "kind": kind, "key": key, "relation": relation, "target": float(target)}
+    row = {"measure": name, "kind": kind, "key": key, "relation": relation}
+    row["target"] = None if target == "-" else float(target)
     row |= dict.fromkeys(("measured", "noise", "met", "error", "server_cpu_ns_per_io", "tgtd", "study"))
     output, error = (path.with_name(result + ending) for ending in (".out", ".error"))
     if not output.exists():
@@ -104,6 +105,8 @@ def judge(row):
     if any(max(value, 1 / value) > NOISE_MAX for value in strays):
         return None
     measured, target = row["measured"]["median"], row["target"]
+    if target is None:
+        return None
     return measured >= target if row["relation"] == ">=" else measured <= target
 
 
@@ -121,8 +124,13 @@ def spread(figure):
 
 def cells(row, with_tgtd):
     sign = "≥" if row["relation"] == ">=" else "≤"
-    target = f"{sign} {row['target']:.2f}" if row["target"] < 10 else f"{sign} {row['target']:.0f}"
-    if row["error"]:
+    if row["target"] is None:
+        target = "–"
+    else:
+        target = f"{sign} {row['target']:.2f}" if row["target"] < 10 else f"{sign} {row['target']:.0f}"
+    if row["target"] is None and not row["error"]:
+        word = "for comparison"
+    elif row["error"]:
         word = row["error"] if row["error"].startswith("left out") else f"**failed**: {row['error']}"
     else:
         word = {True: "met", False: "**missed**", None: "too noisy to say"}[row["met"]]
