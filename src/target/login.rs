@@ -1,32 +1,23 @@
 //! Logins: who may come in, where the session will live, and its seat.
 
+use super::admission::admission;
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
 use super::directory::Redirect;
-use super::home::{Home, Seat};
-use super::local::Local;
-use super::message::{Announce, Call, SessionNexus};
-use super::scope;
 use super::session::Session;
-use super::shared::{ConnectionPlacement, Shared};
 use super::volume::Access;
-use crate::base::clock::Instant;
 use crate::base::limits;
-use crate::base::rcu;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{
     self, AuthPolicy, Identity, LoginIdentity, LoginStatus, LoginSummary, Offer, Portal,
     SendTargetsRequest, SessionType,
 };
 use crate::reservation::{InitiatorPort, Nexus};
-use crate::scsi::attention::UnitAttention;
-use crate::scsi::data_buffer::NexusBuffers;
 use crate::volume::{Denied, IscsiName};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// An initiator that may log in is to do so.
 enum Welcome {
@@ -424,159 +415,6 @@ impl Core {
         let records = directory.records(&initiator, conn.peer.ip(), conn.local, only.as_deref());
         conn.iscsi.answer_targets(&records);
         self.mark_dirty(key);
-    }
-}
-
-/// Ends the session that this one reinstates (RFC 7143 section 6.3.5), then takes a seat if there
-/// is one.
-async fn admission(
-    home: &Rc<Home>,
-    nexus: &Nexus,
-    address: IpAddr,
-    summary: &LoginSummary,
-    local: &Local,
-    shared: &Shared,
-) -> Result<(Box<Session>, usize), (LoginStatus, &'static str)> {
-    let volume = &home.volume;
-    if summary.identity.tsih != 0 {
-        // A session has one connection, so there is none to join (MaxConnections=1).
-        let tsih = summary.identity.tsih;
-        let mut seats = home.inner.borrow().seats.clone().into_iter();
-        return Err(
-            if seats.any(|seat| seat.tsih == tsih && seat.nexus == *nexus) {
-                (
-                    LoginStatus::TooManyConnections,
-                    "the session has its connection already",
-                )
-            } else {
-                (
-                    LoginStatus::SessionDoesNotExist,
-                    "there is no session of that handle",
-                )
-            },
-        );
-    }
-    let deadline = local.now() + shared.fence_timeout;
-    let mut reinstated = false;
-    loop {
-        let old = home
-            .inner
-            .borrow()
-            .seats
-            .iter()
-            .find(|seat| seat.nexus == *nexus)
-            .cloned();
-        let Some(old) = old else { break };
-        if local.now() >= deadline {
-            let why = "the session to be reinstated did not end in time";
-            return Err((LoginStatus::ServiceUnavailable, why));
-        }
-        if !std::mem::replace(&mut reinstated, true) {
-            let initiator = nexus.initiator.name();
-            tracing::info!(initiator, tsih = old.tsih, "session reinstatement");
-            home.note_takeover(initiator, old.address, address, local.now());
-        }
-        let call = Call::EndSession {
-            volume: volume.index,
-            tsih: old.tsih,
-            announce: Announce::Silently,
-        };
-        let _ = local.call(old.reactor, call, Some(deadline)).await;
-        if home
-            .inner
-            .borrow()
-            .seats
-            .iter()
-            .any(|seat| seat.tsih == old.tsih)
-        {
-            // On its way to its reactor: it can be ended once it is there.
-            local.sleep(Duration::from_millis(5)).await;
-        }
-    }
-    if volume.closing.load(Ordering::Relaxed) {
-        return Err((LoginStatus::TargetRemoved, "the volume is being removed"));
-    }
-    if shared.directory.load(&rcu::pin()).draining {
-        return Err((
-            LoginStatus::ServiceUnavailable,
-            "the target is shutting down",
-        ));
-    }
-    let mut inner = home.inner.borrow_mut();
-    if inner.seats.len() >= volume.sessions_max.load(Ordering::Relaxed) as usize {
-        let why = "the volume has as many sessions as it takes";
-        return Err((LoginStatus::OutOfResources, why));
-    }
-    let registrant = scope::registrant(volume.reservation_scope, nexus);
-    let Some(index) = inner.nexuses.enter(&registrant) else {
-        let why = "the volume knows as many nexuses as it can remember";
-        return Err((LoginStatus::OutOfResources, why));
-    };
-    let tsih = loop {
-        let tsih = shared.next_tsih();
-        if !inner.seats.iter().any(|seat| seat.tsih == tsih) {
-            break tsih;
-        }
-    };
-    let reactor = match shared.connection_placement {
-        ConnectionPlacement::Home => volume.home,
-        ConnectionPlacement::Spread => (0..shared.reactors)
-            .min_by_key(|reactor| inner.seats.iter().filter(|s| s.reactor == *reactor).count())
-            .unwrap_or(volume.home),
-    };
-    inner.seats.push(Seat {
-        tsih,
-        nexus: nexus.clone(),
-        index,
-        address,
-        reactor,
-        prevents_removal: false,
-    });
-    let mut attentions = inner.take_owed(&registrant);
-    attentions.raise(if reinstated {
-        UnitAttention::NexusLoss
-    } else {
-        UnitAttention::PowerOn
-    });
-    let session = Box::new(Session {
-        volume: Arc::clone(volume),
-        nexus: SessionNexus {
-            nexus: nexus.clone(),
-            index,
-            tsih,
-        },
-        attentions,
-        cleared: None,
-        buffers: NexusBuffers::default(),
-        header_digest: summary.parameters.header_digest,
-        data_digest: summary.parameters.data_digest,
-        since: local.now(),
-        counters: super::session::Counters::default(),
-    });
-    Ok((session, reactor))
-}
-
-impl Home {
-    /// A login ends a session: reports it where that session came from another address.
-    fn note_takeover(&self, initiator: &str, from: IpAddr, to: IpAddr, now: Instant) {
-        let mut inner = self.inner.borrow_mut();
-        let Some(takeover) = inner.takeovers.note(initiator, from, to, now) else {
-            return;
-        };
-        let (volume, count) = (&self.volume.name, takeover.count);
-        if takeover.is_mutual {
-            tracing::warn!(
-                initiator, %volume, one = %from, other = %to, count,
-                "two hosts share one initiator name and throw each other out; reservations can't tell \
-                 them apart: give each host a name of its own"
-            );
-        } else {
-            tracing::warn!(
-                initiator, %volume, %from, %to, count,
-                "a login from another address took a session over: a failover, or two hosts that \
-                 share one initiator name"
-            );
-        }
     }
 }
 

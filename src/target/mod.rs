@@ -15,6 +15,7 @@
 //! | `core` | one reactor's tick |
 //! | `traffic` | bytes to events, aborts, the end of connections |
 //! | `login` | who may come in, moving to the home, the seat |
+//! | `admission` | at the home: the session that is reinstated ends, then a seat or none |
 //! | `io` | commands; the short way of READ and WRITE |
 //! | `at_once` | the shorter way, on a store that is done as soon as it is asked |
 //! | `outlists` | what connections write into until it is sent |
@@ -32,6 +33,7 @@
 //! written by its home alone and read by everyone with one atomic load; no lock is taken here but by
 //! the handle, which no reactor uses.
 
+mod admission;
 mod alter;
 mod at_once;
 mod attend;
