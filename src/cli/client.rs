@@ -11,8 +11,7 @@ use super::values::{Delay, Size, human, wrapper};
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show, volume_set};
 use crate::backend::Wrapper;
 use crate::control::api::{
-    BackendKind, GroupSelect, GroupView, SessionList, VolumeCreate, VolumeDelete, VolumeResize,
-    VolumeSelect, VolumeView, method,
+    BackendKind, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView, method,
 };
 use crate::control::config::control_socket_in;
 use crate::control::rpc::{Client, ClientError};
@@ -163,41 +162,6 @@ pub(super) enum ScopeArgument {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum GroupCommand {
-    /// List all groups and who may log in to their volumes
-    List {
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Make a group; its access rules are [groups.NAME] of the configuration, or [access]
-    Create {
-        /// Name: 3 to 63 lowercase letters, digits, single '-' between them
-        name: GroupName,
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Delete an empty group
-    Delete {
-        /// The group's name
-        name: GroupName,
-        #[command(flatten)]
-        connection: Connection,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum SessionCommand {
-    /// List sessions that are logged in
-    List {
-        /// Only those of this volume
-        #[arg(long, value_name = "NAME")]
-        volume: Option<VolumeName>,
-        #[command(flatten)]
-        connection: Connection,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum ServerCommand {
     /// Show the server: portals, volumes, sessions
     Status {
@@ -213,7 +177,7 @@ pub(super) enum ServerCommand {
 
 /// No parameters.
 #[derive(Serialize)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 impl Connection {
     /// Calls a method and prints its answer: as JSON, or as `show` puts it.
@@ -327,36 +291,6 @@ pub(super) fn volume(command: VolumeCommand, out: &mut dyn Write) -> Result<(), 
             )
         }
     }
-}
-
-pub(super) fn group(command: GroupCommand, out: &mut dyn Write) -> Result<(), Failure> {
-    match command {
-        GroupCommand::List { connection } => {
-            connection.ask(out, method::GROUP_LIST, &Nothing {}, show::groups)
-        }
-        GroupCommand::Create { name, connection } => connection.ask(
-            out,
-            method::GROUP_CREATE,
-            &GroupSelect { name },
-            |group: &GroupView| format!("created {}\n", group.name),
-        ),
-        GroupCommand::Delete { name, connection } => connection.ask(
-            out,
-            method::GROUP_DELETE,
-            &GroupSelect { name },
-            |group: &GroupView| format!("deleted {}\n", group.name),
-        ),
-    }
-}
-
-pub(super) fn session(command: SessionCommand, out: &mut dyn Write) -> Result<(), Failure> {
-    let SessionCommand::List { volume, connection } = command;
-    connection.ask(
-        out,
-        method::SESSION_LIST,
-        &SessionList { volume },
-        show::sessions,
-    )
 }
 
 pub(super) fn server(command: ServerCommand, out: &mut dyn Write) -> Result<(), Failure> {

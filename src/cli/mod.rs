@@ -18,11 +18,13 @@ mod bench_report;
 mod bench_show;
 mod bench_values;
 mod client;
+mod group;
 mod logging;
 mod profile;
 mod repair;
 mod reservation;
 mod serve;
+mod session;
 mod show;
 mod table;
 mod time;
@@ -77,10 +79,10 @@ enum Command {
     Volume(client::VolumeCommand),
     /// List and manage volume groups of a running server
     #[command(subcommand)]
-    Group(client::GroupCommand),
+    Group(group::GroupCommand),
     /// Show who is logged in to a running server
     #[command(subcommand)]
-    Session(client::SessionCommand),
+    Session(session::SessionCommand),
     /// Show, explain, check and clear persistent reservations of a running server
     #[command(subcommand)]
     Reservation(reservation::ReservationCommand),
@@ -106,8 +108,8 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::run(*arguments, launch, out),
         Command::Volume(command) => client::volume(command, out),
-        Command::Group(command) => client::group(command, out),
-        Command::Session(command) => client::session(command, out),
+        Command::Group(command) => group::run(command, out),
+        Command::Session(command) => session::run(command, out),
         Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
         Command::Bench(arguments) => bench::run(*arguments, out),

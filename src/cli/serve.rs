@@ -4,9 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::{Failure, logging};
 use crate::base::tuning::{Engine, Overrides};
+use crate::control::config::chap::ACCOUNTS_VARIABLE;
 use crate::control::config::{
     Advertise, Config, CoreList, Listen, LogFilter, LogFormat, PortalConfig,
 };
@@ -175,10 +177,30 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let config = arguments.configure()?;
     logging::start(&config.log)?;
+    close_environment();
     let profile = Profile::find(&config.profile).map_err(Failure::new)?;
     tracing::info!(profile = profile.name, "{}", profile.description);
     let tuning = profile.tuning.overridden(&config.tuning);
     server::run(config, tuning, launch, out).map_err(Failure::new)
+}
+
+/// Where the environment holds secrets, keeps other processes of this user from reading it in
+/// `/proc/PID/environ`, from tracing this process, and the kernel from dumping its core.
+fn close_environment() {
+    if std::env::var_os(ACCOUNTS_VARIABLE).is_none() {
+        return;
+    }
+    match set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        Ok(()) => tracing::info!(
+            "{ACCOUNTS_VARIABLE} holds secrets, so this process dumps no core and no other process of \
+             its user may look into it; chap_accounts in the configuration takes them from a file"
+        ),
+        Err(error) => tracing::warn!(
+            %error,
+            "{ACCOUNTS_VARIABLE} holds secrets that other processes of this user can read; name a file \
+             of mode 0600 with chap_accounts in the configuration"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::table::{Column, describe, render};
 use super::values::{human, human_seconds};
-use crate::control::api::{GroupView, ServerStatus, SessionView, VolumeState, VolumeView};
+use crate::control::api::{ServerStatus, SessionView, VolumeState, VolumeView};
 use crate::volume::ReservationScope;
 
 pub(super) fn volumes(volumes: &Vec<VolumeView>) -> String {
@@ -115,39 +115,6 @@ pub(super) fn volume(volume: &VolumeView) -> String {
         pairs.push(("", format!("iscsiadm -m node -T {iqn} -p {portal} --login")));
     }
     describe(&pairs)
-}
-
-pub(super) fn groups(groups: &Vec<GroupView>) -> String {
-    let columns = [
-        Column::Text("NAME"),
-        Column::Number("VOLUMES"),
-        Column::Text("CHAP"),
-        Column::Text("DIGESTS"),
-        Column::Text("INITIATORS"),
-        Column::Text("NETWORKS"),
-    ];
-    let list = |items: &[String], none: &str| match items {
-        [] => none.to_owned(),
-        items => items.join(","),
-    };
-    render(
-        &columns,
-        groups.iter().map(|group| {
-            vec![
-                group.name.clone(),
-                group.volumes.to_string(),
-                if group.chap { "required" } else { "no" }.to_owned(),
-                if group.require_digests {
-                    "required"
-                } else {
-                    "optional"
-                }
-                .to_owned(),
-                list(&group.initiators, "any"),
-                list(&group.allow, "none"),
-            ]
-        }),
-    )
 }
 
 pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {

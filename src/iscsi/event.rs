@@ -1,9 +1,11 @@
 //! What a connection tells its owner.
 
+use super::answer::ChapPolicy;
 use super::error::{CloseReason, DataOutError};
 use super::pdu::{LogoutReason, SessionType, TaskAttribute, TaskFunction};
 use crate::base::buffer::Buffer;
 use crate::base::slots::SlotKey;
+use std::sync::Arc;
 
 /// Something the owner of a connection must know or answer.
 #[derive(Debug)]
@@ -207,8 +209,10 @@ pub struct LoginSummary {
     pub identity: LoginIdentity,
     /// The operational parameters.
     pub parameters: Parameters,
-    /// The CHAP name the initiator proved, if it had to.
+    /// The CHAP name the initiator proved, if it had to, or chose to.
     pub authenticated_as: Option<String>,
+    /// The policies that have its account.
+    pub satisfied: Vec<Arc<ChapPolicy>>,
     /// Whether the target proved itself as well.
     pub mutual: bool,
 }

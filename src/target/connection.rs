@@ -16,7 +16,7 @@ use super::session::Session;
 use crate::base::buffer::Buffer;
 use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
-use crate::iscsi::{self, Command, DataOutError, LoginSummary, TaskId};
+use crate::iscsi::{self, ChapPolicy, Command, DataOutError, LoginSummary, TaskId};
 use crate::net::{RecvBuffer, SocketId};
 use crate::scsi::Failure;
 use futures_channel::oneshot;
@@ -55,6 +55,8 @@ pub(crate) struct Conn {
     pub(crate) dirty: bool,
     /// The peer and the initiator's name, once known, for logs.
     pub(crate) initiator: Option<String>,
+    /// What a discovery session has proved.
+    pub(crate) satisfied: Vec<Arc<ChapPolicy>>,
     pub(crate) session: Option<Box<Session>>,
     /// Copies of this nexus, for RECEIVE COPY RESULTS.
     pub(crate) copies: CopyDesk,
@@ -284,6 +286,7 @@ impl Conn {
             held_bytes: 0,
             dirty: false,
             initiator: None,
+            satisfied: Vec::new(),
             session: None,
             copies: CopyDesk::default(),
             active: Vec::new(),

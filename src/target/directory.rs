@@ -1,7 +1,8 @@
 //! What a login looks up: the targets by name, and the portals.
 
 use super::volume::Volume;
-use crate::iscsi::TargetRecord;
+use crate::iscsi::{AuthPolicy, ChapPolicy, TargetRecord};
+use crate::volume::IscsiName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +37,25 @@ pub struct Redirect {
     pub permanent: bool,
 }
 
+/// What SendTargets finds for an initiator.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) records: Vec<TargetRecord>,
+    /// Targets that are not shown because they ask for CHAP and the initiator has not proved itself to
+    /// them.
+    pub(crate) unproved: usize,
+}
+
+/// Who asks for targets.
+pub(crate) struct Seeker<'a> {
+    pub(crate) initiator: &'a str,
+    pub(crate) peer: IpAddr,
+    /// The address that its connection reached.
+    pub(crate) reached: SocketAddr,
+    /// The CHAP policies that it has satisfied.
+    pub(crate) satisfied: &'a [Arc<ChapPolicy>],
+}
+
 impl Directory {
     /// The tags of all portal groups, ascending.
     pub(crate) fn tags(&self) -> Vec<u16> {
@@ -48,27 +68,55 @@ impl Directory {
     /// What SendTargets tells an initiator (RFC 7143 section 4.3): the targets it may use, under the
     /// addresses of every portal. A portal on a wildcard address is given out under the address that
     /// this connection reached.
-    pub(crate) fn records(
-        &self,
-        initiator: &str,
-        peer: IpAddr,
-        reached: SocketAddr,
-        only: Option<&str>,
-    ) -> Vec<TargetRecord> {
-        self.targets
-            .values()
-            .filter(|volume| only.is_none_or(|name| name.eq_ignore_ascii_case(&volume.name)))
-            .filter(|volume| volume.access.shows(peer, initiator))
-            .map(|volume| TargetRecord {
+    ///
+    /// A target that asks for CHAP is shown to those alone who have satisfied it.
+    pub(crate) fn find(&self, seeker: &Seeker<'_>, only: Option<&str>) -> Found {
+        let mut found = Found::default();
+        let Ok(initiator) = IscsiName::new(seeker.initiator) else {
+            return found;
+        };
+        for volume in self.targets.values() {
+            let access = &volume.access;
+            if only.is_some_and(|name| !name.eq_ignore_ascii_case(&volume.name))
+                || !access.is_open_to(seeker.peer, &initiator)
+            {
+                continue;
+            }
+            if !access.is_satisfied_by(seeker.satisfied) {
+                found.unproved += 1;
+                continue;
+            }
+            let portals = self.portals.iter();
+            found.records.push(TargetRecord {
                 name: volume.name.clone(),
                 alias: None,
-                addresses: self
-                    .portals
-                    .iter()
-                    .map(|p| (p.address_for(reached), p.tag))
+                addresses: portals
+                    .map(|portal| (portal.address_for(seeker.reached), portal.tag))
                     .collect(),
-            })
-            .collect()
+            });
+        }
+        found
+    }
+
+    /// What a discovery session may prove: the CHAP policies of the targets that networks and names
+    /// let it use, each once.
+    pub(crate) fn discovery_policy(&self, peer: IpAddr, initiator: &str) -> AuthPolicy {
+        let mut policies: Vec<Arc<ChapPolicy>> = Vec::new();
+        let Ok(initiator) = IscsiName::new(initiator) else {
+            return AuthPolicy::None;
+        };
+        for volume in self.targets.values() {
+            if let AuthPolicy::Chap(policy) = &volume.access.auth
+                && !policies.iter().any(|known| Arc::ptr_eq(known, policy))
+                && volume.access.is_open_to(peer, &initiator)
+            {
+                policies.push(Arc::clone(policy));
+            }
+        }
+        match policies.is_empty() {
+            true => AuthPolicy::None,
+            false => AuthPolicy::Optional(policies),
+        }
     }
 }
 

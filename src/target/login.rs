@@ -3,14 +3,14 @@
 use super::admission::admission;
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
-use super::directory::Redirect;
+use super::directory::{Found, Redirect, Seeker};
 use super::session::Session;
 use super::volume::Access;
 use crate::base::limits;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{
-    self, AuthPolicy, Identity, LoginIdentity, LoginStatus, LoginSummary, Offer, Portal,
-    SendTargetsRequest, SessionType,
+    self, Identity, LoginIdentity, LoginStatus, LoginSummary, Offer, Portal, SendTargetsRequest,
+    SessionType,
 };
 use crate::reservation::{InitiatorPort, Nexus};
 use crate::volume::{Denied, IscsiName};
@@ -104,7 +104,7 @@ impl Core {
             Ok(Welcome::Here(Identity {
                 target_portal_group_tag: conn.portal_tag,
                 target_alias: None,
-                auth: AuthPolicy::None,
+                auth: directory.discovery_policy(conn.peer.ip(), &identity.initiator_name),
                 require_header_digest: false,
                 require_data_digest: false,
                 offer: Offer::default(),
@@ -131,7 +131,7 @@ impl Core {
                             auth: volume.access.auth.clone(),
                             require_header_digest: volume.access.require_digests,
                             require_data_digest: volume.access.require_digests,
-                            offer: Offer::default(),
+                            offer: volume.access.offer,
                         }),
                     }),
                 },
@@ -167,6 +167,7 @@ impl Core {
         };
         if summary.identity.session_type == SessionType::Discovery {
             conn.phase = Phase::Full;
+            conn.satisfied = summary.satisfied;
             conn.iscsi.admit(self.shared.next_tsih());
             self.leave_login(key);
             return self.mark_dirty(key);
@@ -401,18 +402,33 @@ impl Core {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
-        let own = conn
-            .session
-            .as_ref()
-            .map(|session| session.volume.name.clone());
+        let own = conn.session.as_ref().map(|session| &session.volume);
         let only = match request {
             SendTargetsRequest::All => None,
-            SendTargetsRequest::Own => own,
-            SendTargetsRequest::Named(name) => Some(name.clone()),
+            SendTargetsRequest::Own => own.map(|volume| volume.name.as_str()),
+            SendTargetsRequest::Named(name) => Some(name.as_str()),
         };
-        let initiator = conn.initiator.clone().unwrap_or_default();
+        let proved = match own {
+            Some(volume) => volume.access.proved_by_session(),
+            None => &conn.satisfied,
+        };
         let directory = self.shared.directory.load(turn.tick.guard);
-        let records = directory.records(&initiator, conn.peer.ip(), conn.local, only.as_deref());
+        let seeker = Seeker {
+            initiator: conn.initiator.as_deref().unwrap_or_default(),
+            peer: conn.peer.ip(),
+            reached: conn.local,
+            satisfied: proved,
+        };
+        let Found { records, unproved } = directory.find(&seeker, only);
+        if unproved > 0 {
+            tracing::info!(
+                peer = %conn.peer,
+                initiator = conn.initiator.as_deref(),
+                targets = unproved,
+                "discovery does not show targets that ask for CHAP and that the initiator has not \
+                 proved itself to"
+            );
+        }
         conn.iscsi.answer_targets(&records);
         self.mark_dirty(key);
     }

@@ -61,6 +61,8 @@ pub struct Setup {
     pub config: Option<String>,
     /// A file of CHAP accounts, which the configuration then names.
     pub accounts: Option<String>,
+    /// Variables of the server's environment.
+    pub environment: Vec<(String, String)>,
     /// The kernel refuses io_uring to the server.
     pub io_uring_forbidden: bool,
     /// Permissions and limits of the file system apply to the server, even as root.
@@ -79,6 +81,7 @@ impl Setup {
             arguments: Vec::new(),
             config: None,
             accounts: None,
+            environment: Vec::new(),
             io_uring_forbidden: false,
             confined: false,
             data: Arc::new(temporary_directory(Path::new(env!("CARGO_TARGET_TMPDIR")))),
@@ -110,6 +113,11 @@ impl Setup {
 
     pub fn accounts(mut self, toml: &str) -> Self {
         self.accounts = Some(toml.to_owned());
+        self
+    }
+
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -212,6 +220,7 @@ impl Server {
             command.arg("--config").arg(path);
         }
         command.args(&setup.arguments);
+        command.envs(setup.environment.iter().cloned());
         if setup.io_uring_forbidden {
             seccomp::forbid_io_uring(&mut command);
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::access::Origins;
 use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
@@ -29,6 +30,8 @@ pub mod method {
     pub const VOLUME_DELETE: &str = "volume.delete";
     /// All groups: no parameters → list of [`super::GroupView`].
     pub const GROUP_LIST: &str = "group.list";
+    /// One group: [`super::GroupSelect`] → [`super::GroupView`].
+    pub const GROUP_SHOW: &str = "group.show";
     /// Makes a group: [`super::GroupSelect`] → [`super::GroupView`].
     pub const GROUP_CREATE: &str = "group.create";
     /// Deletes an empty group: [`super::GroupSelect`] → [`super::GroupView`].
@@ -273,8 +276,32 @@ pub struct GroupView {
     pub initiators: Vec<String>,
     /// Whether it asks for CHAP.
     pub chap: bool,
-    /// Whether it asks for digests.
+    /// The names of the CHAP accounts that it lets in.
+    #[serde(default)]
+    pub chap_users: Vec<String>,
+    /// The name with which the target proves itself to initiators that ask it to (mutual CHAP).
+    #[serde(default)]
+    pub chap_mutual: Option<String>,
+    /// Whether it refuses sessions without CRC32C on headers and data.
+    #[serde(default)]
+    pub enforce_crc: bool,
+    /// The same, under its former name.
     pub require_digests: bool,
+    /// Sessions that one initiator name may have on one volume; `None`: as many as there are places.
+    #[serde(default)]
+    pub sessions_per_initiator: Option<u32>,
+    /// MaxBurstLength that the target offers, in bytes.
+    #[serde(default)]
+    pub max_burst_length: u32,
+    /// FirstBurstLength that the target offers, in bytes.
+    #[serde(default)]
+    pub first_burst_length: u32,
+    /// MaxRecvDataSegmentLength that the target declares, in bytes.
+    #[serde(default)]
+    pub max_receive_segment: u32,
+    /// What says so: `group`, `access`, `limits`, `environment` or `default` for each key.
+    #[serde(default)]
+    pub origins: Origins,
 }
 
 /// A session as the control socket shows it.

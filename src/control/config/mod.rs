@@ -3,25 +3,26 @@
 //! Values are checked as they are parsed, so that an error names file, line, key and what was
 //! expected. The command line overrides the file, the file overrides the profile.
 
+mod access;
 pub mod chap;
 mod error;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use access::AccessConfig;
 pub use error::ConfigError;
-pub use values::{Advertise, CoreList, Listen, LogFilter, LogFormat, Network, Span};
+pub use values::{Advertise, CoreList, Length, Listen, LogFilter, LogFormat, Network, Span};
 
-use super::access::AccessBook;
+use super::access::{AccessBook, Origin};
 use super::catalogue::Policy;
 use crate::base::limits;
 use crate::base::tuning::Overrides;
 use crate::iscsi::AuthPolicy;
-use crate::target::Access;
-use crate::volume::{CommonSettings, Initiators, InquiryText, IscsiName, NamingAuthority};
+use crate::volume::{CommonSettings, InquiryText, NamingAuthority};
 use crate::volume::{GroupName, ReservationScope, SanName};
 
 /// The profile where none is named.
@@ -151,6 +152,9 @@ pub struct LimitsConfig {
     /// Sessions that may be logged in to one volume at once.
     #[serde(deserialize_with = "values::sessions")]
     pub sessions_per_volume: u32,
+    /// Of those, how many may be of one initiator name; `None`: all of them.
+    #[serde(deserialize_with = "values::budget")]
+    pub sessions_per_initiator: Option<u32>,
     /// Registrations that one volume holds.
     #[serde(deserialize_with = "values::registrations")]
     pub registrations_per_volume: u32,
@@ -169,6 +173,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             sessions_per_volume: limits::VOLUME_SESSIONS_DEFAULT,
+            sessions_per_initiator: None,
             registrations_per_volume: limits::REGISTRATIONS_DEFAULT,
             login_timeout: Span(limits::LOGIN_TIMEOUT),
             nop_interval: Span(limits::NOP_INTERVAL),
@@ -177,32 +182,6 @@ impl Default for LimitsConfig {
         }
     }
 }
-
-/// Who may log in. What a group leaves out is as in `[access]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AccessConfig {
-    /// Networks that are let in; an empty list lets nobody in.
-    pub allow: Option<Vec<Network>>,
-    /// iSCSI names that are let in; an empty list lets all in.
-    pub initiators: Option<BTreeSet<IscsiName>>,
-    /// A file of CHAP accounts, of mode 0600.
-    pub chap_accounts: Option<PathBuf>,
-    /// Refuse sessions without CRC32C on headers and data.
-    pub require_digests: Option<bool>,
-}
-
-/// What is let in where nothing is configured: loopback and private networks, not the internet.
-const ALLOW_DEFAULT: [&str; 8] = [
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "169.254.0.0/16",
-    "::1/128",
-    "fc00::/7",
-    "fe80::/10",
-];
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +247,10 @@ impl Config {
             let message = "expected the address of another portal, got the portal's own";
             return Err(ConfigError::of_key("portal.redirect", message));
         }
+        self.access.check("access")?;
+        for (name, access) in &self.groups {
+            access.check(&format!("groups.{name}"))?;
+        }
         if self.groups.len() > limits::GROUPS_MAX {
             let message = format!("expected at most {} groups", limits::GROUPS_MAX);
             return Err(ConfigError::of_key("groups", message));
@@ -326,19 +309,20 @@ impl Config {
     /// # Errors
     /// CHAP accounts can't be read.
     pub fn access_book(&self) -> Result<AccessBook, ConfigError> {
-        let mut defaults = Access::default();
-        defaults.rules.networks = ALLOW_DEFAULT
-            .iter()
-            .map(|text| valid::<Network>(text).0)
-            .collect();
+        let mut defaults = access::built_in();
         if let Ok(accounts) = std::env::var(chap::ACCOUNTS_VARIABLE) {
-            defaults.auth = AuthPolicy::Chap(chap::parse_accounts(&accounts)?);
+            defaults.access.auth = AuthPolicy::Chap(chap::parse_accounts(&accounts)?);
+            defaults.origins.chap_accounts = Origin::Environment;
         }
-        let defaults = self.access.over(&defaults)?;
+        if let Some(sessions) = self.limits.sessions_per_initiator {
+            defaults.access.sessions_per_initiator = Some(sessions);
+            defaults.origins.sessions_per_initiator = Origin::Limits;
+        }
+        let defaults = self.access.over(&defaults, Origin::Access)?;
         let groups = self
             .groups
             .iter()
-            .map(|(name, access)| Ok((name.clone(), access.over(&defaults)?)))
+            .map(|(name, access)| Ok((name.clone(), access.over(&defaults, Origin::Group)?)))
             .collect::<Result<_, ConfigError>>()?;
         Ok(AccessBook { defaults, groups })
     }
@@ -348,29 +332,6 @@ impl Config {
 #[must_use]
 pub fn control_socket_in(data: &Path) -> PathBuf {
     data.join("control.sock")
-}
-
-impl AccessConfig {
-    /// `access`, with what this says in its place.
-    fn over(&self, access: &Access) -> Result<Access, ConfigError> {
-        let mut access = access.clone();
-        if let Some(allow) = &self.allow {
-            access.rules.networks = allow.iter().map(|network| network.0).collect();
-        }
-        if let Some(initiators) = &self.initiators {
-            access.rules.initiators = match initiators.is_empty() {
-                true => Initiators::Any,
-                false => Initiators::Only(initiators.clone()),
-            };
-        }
-        if let Some(path) = &self.chap_accounts {
-            access.auth = AuthPolicy::Chap(chap::read_accounts(path)?);
-        }
-        if let Some(require_digests) = self.require_digests {
-            access.require_digests = require_digests;
-        }
-        Ok(access)
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -236,6 +237,46 @@ impl fmt::Display for Network {
     }
 }
 
+/// A length that a login negotiates: 512 bytes up to what one buffer holds, 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ByteSize", into = "ByteSize")]
+pub struct Length(u32);
+
+/// RFC 7143 sections 13.12 to 13.14.
+const LENGTH_MIN: u64 = 512;
+
+impl Length {
+    /// In bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<ByteSize> for Length {
+    type Error = String;
+
+    fn try_from(size: ByteSize) -> Result<Self, String> {
+        u32::try_from(size.as_u64())
+            .ok()
+            .filter(|bytes| u64::from(*bytes) >= LENGTH_MIN && *bytes <= limits::MAX_BURST_BYTES)
+            .map(Self)
+            .ok_or_else(|| format!("expected a length from 512B to 1MiB, got {size}"))
+    }
+}
+
+impl From<Length> for ByteSize {
+    fn from(length: Length) -> Self {
+        Self::b(length.0.into())
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ByteSize::from(*self).fmt(f)
+    }
+}
+
 /// What to log: a level, or `tracing` directives such as `info,holdfast::iscsi=debug`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -294,6 +335,10 @@ fn within<'de, D: Deserializer<'de>>(deserializer: D, max: u32) -> Result<u32, D
 
 pub(super) fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     within(deserializer, limits::VOLUME_SESSIONS_MAX)
+}
+
+pub(super) fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, limits::VOLUME_SESSIONS_MAX).map(Some)
 }
 
 pub(super) fn registrations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

@@ -3,7 +3,7 @@
 use super::{Service, views};
 use crate::control::api::{GroupSelect, GroupView};
 use crate::control::catalogue::Model;
-use crate::control::error::ControlError;
+use crate::control::error::{ControlError, ErrorKind};
 use crate::volume::GroupName;
 
 impl Service {
@@ -20,6 +20,22 @@ impl Service {
             .flatten()
             .map(|name| self.group_view(name, &model))
             .collect()
+    }
+
+    /// One group.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn show_group(&self, select: &GroupSelect) -> Result<GroupView, ControlError> {
+        let model = self.catalogue.model();
+        let san = model.sans().get(&self.catalogue.policy().san);
+        if !san.is_some_and(|san| san.groups.contains_key(&select.name)) {
+            let group = format!("group {}", select.name);
+            let message = format!("{group} does not exist");
+            return Err(ControlError::new(ErrorKind::NotFound, group, message)
+                .hint("`holdfast group list` shows the groups"));
+        }
+        Ok(self.group_view(&select.name, &model))
     }
 
     /// Makes a group.
@@ -46,6 +62,6 @@ impl Service {
     fn group_view(&self, name: &GroupName, model: &Model) -> GroupView {
         let policy = self.catalogue.policy();
         let volumes = model.volumes_of(&policy.san, name).count();
-        views::group(name, volumes, policy.access.of(name))
+        views::group(name, volumes, policy.access.ruling_of(name))
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::base::clock::Instant;
+use crate::base::limits;
+use crate::control::access::Ruling;
 use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
 use crate::control::catalogue::{self, Model};
 use crate::iscsi::AuthPolicy;
@@ -162,12 +164,20 @@ fn backend(spec: &BackendSpec, data: &Path) -> (&'static str, Option<PathBuf>) {
     }
 }
 
-pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupView {
+pub(super) fn group(name: &GroupName, volumes: usize, ruling: &Ruling) -> GroupView {
+    let Ruling { access, origins } = ruling;
     let Access {
         rules,
         auth,
         require_digests,
+        sessions_per_initiator,
+        offer,
     } = access;
+    let policy = match auth {
+        AuthPolicy::Chap(policy) => Some(policy),
+        AuthPolicy::None | AuthPolicy::Optional(_) => None,
+    };
+    let accounts = policy.iter().flat_map(|policy| &policy.accounts);
     GroupView {
         name: name.to_string(),
         volumes,
@@ -176,8 +186,20 @@ pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupV
             Initiators::Any => Vec::new(),
             Initiators::Only(names) => names.iter().map(ToString::to_string).collect(),
         },
-        chap: matches!(auth, AuthPolicy::Chap(_)),
+        chap: policy.is_some(),
+        chap_users: accounts.map(|account| account.name.clone()).collect(),
+        chap_mutual: policy
+            .and_then(|policy| policy.mutual.as_ref())
+            .map(|own| own.name.clone()),
+        enforce_crc: *require_digests,
         require_digests: *require_digests,
+        sessions_per_initiator: *sessions_per_initiator,
+        max_burst_length: offer.max_burst_bytes,
+        first_burst_length: offer.first_burst_bytes.min(offer.max_burst_bytes),
+        max_receive_segment: offer
+            .receive_data_segment_bytes
+            .unwrap_or(limits::RECEIVE_DATA_SEGMENT_BYTES),
+        origins: *origins,
     }
 }
 
