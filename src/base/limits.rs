@@ -29,6 +29,14 @@ pub const SESSION_IMMEDIATE_COMMANDS_MAX: u32 = 16;
 pub const VOLUME_SESSIONS_DEFAULT: u32 = 128;
 /// The most sessions that may be configured for one volume.
 pub const VOLUME_SESSIONS_MAX: u32 = 4096;
+/// From so many percent of a volume's sessions on, an operator is told that they run short.
+pub const VOLUME_SESSIONS_SHORT_PERCENT: u32 = 90;
+/// Of volumes that take fewer sessions than this nobody is told: they are meant to be full.
+pub const VOLUME_SESSIONS_SHORT_MIN: u32 = 10;
+/// Nodes that may be drained at once.
+pub const DRAINS_MAX: usize = 256;
+/// How long the sessions of a drained node may have to log out.
+pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
 /// The longest that a test's backend may hold a request, all its wrappers together: well within
 /// [`FENCE_TIMEOUT`].
 pub const BACKEND_DELAY_MAX: Duration = Duration::from_secs(1);
@@ -222,4 +230,6 @@ const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_milli
 const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);
+// Parameter3 of an asynchronous message is seconds in 16 bits (RFC 7143 section 11.9).
+const _: () = assert!(DRAIN_DEADLINE_MAX.as_secs() <= u16::MAX as u64);
 const _: () = assert!(TAKEOVER_RETURN_MAX.as_nanos() < TAKEOVER_MEMORY.as_nanos());

@@ -11,7 +11,8 @@ use super::values::{Delay, Size, human, wrapper};
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show, volume_set};
 use crate::backend::Wrapper;
 use crate::control::api::{
-    BackendKind, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView, method,
+    BackendKind, DrainSelect, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView,
+    method,
 };
 use crate::control::config::control_socket_in;
 use crate::control::rpc::{Client, ClientError};
@@ -36,6 +37,17 @@ What can be changed later: `holdfast volume set --help`.
 
 The target's name is iqn.<authority>:<san>:<volume>; `volume show` tells it. GiB is 1024³ bytes, GB
 is 1000³.";
+
+const SERVER_DRAIN_EXAMPLES: &str = "\
+Examples:
+  holdfast server drain --deadline 1m
+      everybody is asked to log out, who has not within a minute is dropped, and nobody can log in
+  holdfast server drain --redirect 10.0.0.2:3260
+      everybody is sent to another node that serves the same volumes
+  holdfast server admit
+      the end of it
+
+It outlives a restart. `session drain` does the same for one node.";
 
 /// How to find the server, and how to answer.
 #[derive(Debug, Args)]
@@ -168,6 +180,15 @@ pub(super) enum ServerCommand {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Take every node out of service: sessions log out or are dropped, logins are refused; the server
+    /// goes on
+    #[command(after_long_help = SERVER_DRAIN_EXAMPLES)]
+    Drain(super::session::DrainArguments),
+    /// Let everyone log in again after `server drain`
+    Admit {
+        #[command(flatten)]
+        connection: Connection,
+    },
     /// Drain and stop the server, as SIGTERM does
     Stop {
         #[command(flatten)]
@@ -293,11 +314,20 @@ pub(super) fn volume(command: VolumeCommand, out: &mut dyn Write) -> Result<(), 
     }
 }
 
+fn everyone() -> DrainSelect {
+    DrainSelect {
+        everyone: true,
+        ..DrainSelect::default()
+    }
+}
+
 pub(super) fn server(command: ServerCommand, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         ServerCommand::Status { connection } => {
             connection.ask(out, method::SERVER_STATUS, &Nothing {}, show::status)
         }
+        ServerCommand::Drain(drain) => drain.run(everyone(), out),
+        ServerCommand::Admit { connection } => super::session::admit(&connection, everyone(), out),
         ServerCommand::Stop { connection } => {
             connection.ask(out, method::SERVER_STOP, &Nothing {}, |(): &()| {
                 "the server drains and stops\n".to_owned()

@@ -158,11 +158,28 @@ pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {
             ]
         }),
     );
+    text.push_str(&totals(sessions));
     let warnings: BTreeSet<&String> = sessions.iter().flat_map(|seen| &seen.warning).collect();
     for warning in warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text
+}
+
+/// How many sessions there are, of how many initiators, on how many volumes.
+fn totals(sessions: &[SessionView]) -> String {
+    let count = |what: &str, count: usize| {
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {what}{plural}")
+    };
+    let initiators: BTreeSet<&String> = sessions.iter().map(|seen| &seen.initiator).collect();
+    let volumes: BTreeSet<&String> = sessions.iter().flat_map(|seen| &seen.volume).collect();
+    format!(
+        "{} of {} on {}\n",
+        count("session", sessions.len()),
+        count("initiator", initiators.len()),
+        count("volume", volumes.len())
+    )
 }
 
 pub(super) fn status(status: &ServerStatus) -> String {

@@ -13,8 +13,8 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Forecast, IdentityInfo, Preemption, ReservationReport,
-    Restored, SessionInfo, ShardPlacement, Target, TargetError,
+    self, Cleared, ConnectionPlacement, Drain, Forecast, IdentityInfo, Preemption,
+    ReservationReport, Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -189,6 +189,15 @@ impl DataPlane for DataPath {
         operator: Option<history::Process>,
     ) -> Result<Option<Cleared>, PlaneError> {
         Ok(self.0.clear_reservation(volume, key, operator)?)
+    }
+
+    fn begin_drain(&self, drain: Drain, patience: Duration) -> Result<usize, PlaneError> {
+        Ok(self.0.begin_drain(drain, patience)?)
+    }
+
+    fn end_drain(&self, id: u64) -> Result<(), PlaneError> {
+        self.0.end_drain(id);
+        Ok(())
     }
 
     fn drain(&self, timeout: Duration) -> usize {

@@ -12,7 +12,7 @@ use crate::backend::Store;
 use crate::base::tuning::Tuning;
 use crate::reservation::{Key, history};
 use crate::target::{
-    Access, Cleared, Forecast, IdentityInfo, Preemption, Redirect, ReservationReport,
+    Access, Cleared, Drain, Forecast, IdentityInfo, Preemption, Redirect, ReservationReport,
     ReservationStore, SessionInfo,
 };
 use crate::volume::{ReservationScope, VolumeId};
@@ -113,6 +113,19 @@ pub trait DataPlane: Send + Sync {
         key: Option<Key>,
         operator: Option<history::Process>,
     ) -> Result<Option<Cleared>, PlaneError>;
+
+    /// Takes a node out of service: refuses its logins or sends them elsewhere, asks its sessions to log
+    /// out and drops those that are left after `patience`. Returns how many were asked.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn begin_drain(&self, drain: Drain, patience: Duration) -> Result<usize, PlaneError>;
+
+    /// Lets the node of a drain log in again; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`].
+    fn end_drain(&self, id: u64) -> Result<(), PlaneError>;
 
     /// Refuses logins, asks every session to log out (RFC 7143 section 11.9), waits for them up to
     /// `timeout` and flushes every volume. Returns the number of sessions that had to be dropped.

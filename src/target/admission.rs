@@ -1,7 +1,7 @@
 //! Admission at the volume's home: the session that a login reinstates ends, then there is a seat or
 //! none.
 
-use super::home::{Home, Seat};
+use super::home::{Home, Inner, Seat};
 use super::local::Local;
 use super::message::{Announce, Call, SessionNexus};
 use super::scope;
@@ -13,6 +13,8 @@ use crate::iscsi::{LoginStatus, LoginSummary};
 use crate::reservation::Nexus;
 use crate::scsi::attention::UnitAttention;
 use crate::scsi::data_buffer::NexusBuffers;
+use crate::volume::sessions_run_short;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ pub(super) async fn admission(
     summary: &LoginSummary,
     local: &Local,
     shared: &Shared,
-) -> Result<(Box<Session>, usize), (LoginStatus, &'static str)> {
+) -> Result<(Box<Session>, usize), (LoginStatus, Cow<'static, str>)> {
     let volume = &home.volume;
     if summary.identity.tsih != 0 {
         // A session has one connection, so there is none to join (MaxConnections=1).
@@ -38,12 +40,12 @@ pub(super) async fn admission(
             if seats.any(|seat| seat.tsih == tsih && seat.nexus == *nexus) {
                 (
                     LoginStatus::TooManyConnections,
-                    "the session has its connection already",
+                    "the session has its connection already".into(),
                 )
             } else {
                 (
                     LoginStatus::SessionDoesNotExist,
-                    "there is no session of that handle",
+                    "there is no session of that handle".into(),
                 )
             },
         );
@@ -61,7 +63,7 @@ pub(super) async fn admission(
         let Some(old) = old else { break };
         if local.now() >= deadline {
             let why = "the session to be reinstated did not end in time";
-            return Err((LoginStatus::ServiceUnavailable, why));
+            return Err((LoginStatus::ServiceUnavailable, why.into()));
         }
         if !std::mem::replace(&mut reinstated, true) {
             let initiator = nexus.initiator.name();
@@ -86,23 +88,27 @@ pub(super) async fn admission(
         }
     }
     if volume.closing.load(Ordering::Relaxed) {
-        return Err((LoginStatus::TargetRemoved, "the volume is being removed"));
+        return Err((
+            LoginStatus::TargetRemoved,
+            "the volume is being removed".into(),
+        ));
     }
     if shared.directory.load(&rcu::pin()).draining {
         return Err((
             LoginStatus::ServiceUnavailable,
-            "the target is shutting down",
+            "the target is shutting down".into(),
         ));
     }
     let mut inner = home.inner.borrow_mut();
-    if inner.seats.len() >= volume.sessions_max.load(Ordering::Relaxed) as usize {
-        let why = "the volume has as many sessions as it takes";
-        return Err((LoginStatus::OutOfResources, why));
+    let sessions_max = volume.sessions_max.load(Ordering::Relaxed);
+    let budget = volume.access.sessions_per_initiator;
+    if let Some(why) = inner.no_place(nexus.initiator.name(), sessions_max, budget) {
+        return Err((LoginStatus::OutOfResources, why.into()));
     }
     let registrant = scope::registrant(volume.reservation_scope, nexus);
     let Some(index) = inner.nexuses.enter(&registrant) else {
         let why = "the volume knows as many nexuses as it can remember";
-        return Err((LoginStatus::OutOfResources, why));
+        return Err((LoginStatus::OutOfResources, why.into()));
     };
     let tsih = loop {
         let tsih = shared.next_tsih();
@@ -124,6 +130,7 @@ pub(super) async fn admission(
         reactor,
         prevents_removal: false,
     });
+    inner.warn_of_shortage(&volume.name, sessions_max);
     let mut attentions = inner.take_owed(&registrant);
     attentions.raise(if reinstated {
         UnitAttention::NexusLoss
@@ -140,12 +147,44 @@ pub(super) async fn admission(
         attentions,
         cleared: None,
         buffers: NexusBuffers::default(),
-        header_digest: summary.parameters.header_digest,
-        data_digest: summary.parameters.data_digest,
+        parameters: summary.parameters,
         since: local.now(),
         counters: Counters::default(),
     });
     Ok((session, reactor))
+}
+
+impl Inner {
+    /// Why there is no place for one more session of this initiator, if there is none.
+    fn no_place(&self, initiator: &str, sessions_max: u32, budget: Option<u32>) -> Option<String> {
+        if let Some(budget) = budget {
+            let seats = self.seats.iter();
+            let own = seats.filter(|seat| seat.nexus.initiator.name() == initiator);
+            if own.count() >= budget as usize {
+                return Some(format!(
+                    "the initiator has all {budget} sessions that sessions_per_initiator lets it have \
+                     on this volume"
+                ));
+            }
+        }
+        (self.seats.len() >= sessions_max as usize)
+            .then(|| format!("the volume has all {sessions_max} sessions that it takes"))
+    }
+
+    /// Says once that places run short, and again when they have not in between.
+    fn warn_of_shortage(&mut self, volume: &str, sessions_max: u32) {
+        let short = sessions_run_short(self.seats.len(), sessions_max);
+        if short && !self.shortage_told {
+            tracing::warn!(
+                volume,
+                sessions = self.seats.len(),
+                sessions_max,
+                "sessions run short: logins are refused when all are taken; `holdfast session list` \
+                 shows who has them"
+            );
+        }
+        self.shortage_told = short;
+    }
 }
 
 impl Home {

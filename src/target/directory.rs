@@ -1,5 +1,6 @@
 //! What a login looks up: the targets by name, and the portals.
 
+use super::drains::Drain;
 use super::volume::Volume;
 use crate::iscsi::{AuthPolicy, ChapPolicy, TargetRecord};
 use crate::volume::IscsiName;
@@ -13,6 +14,8 @@ pub(crate) struct Directory {
     /// By normalised iSCSI name.
     pub(crate) targets: BTreeMap<String, Arc<Volume>>,
     pub(crate) portals: Vec<PortalRecord>,
+    /// Nodes that are out of service.
+    pub(crate) drains: Vec<Arc<Drain>>,
     /// Logins are refused: the target is draining.
     pub(crate) draining: bool,
 }
@@ -28,7 +31,8 @@ pub(crate) struct PortalRecord {
     pub(crate) redirect: Option<Arc<Redirect>>,
 }
 
-/// Where a portal sends every login but those of discovery sessions (RFC 7143 section 6.3.1).
+/// Where a portal, or a drain, sends every login but those of discovery sessions (RFC 7143 section
+/// 6.3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     /// TargetAddress without a portal group tag: `ADDR:PORT` or `NAME:PORT` (section 13.8).
@@ -57,6 +61,17 @@ pub(crate) struct Seeker<'a> {
 }
 
 impl Directory {
+    /// The drain that keeps this initiator off a volume, if any.
+    pub(crate) fn drain_of(
+        &self,
+        initiator: &str,
+        address: IpAddr,
+        volume: &Volume,
+    ) -> Option<&Arc<Drain>> {
+        let mut drains = self.drains.iter();
+        drains.find(|drain| drain.scope.covers(initiator, address, volume.id))
+    }
+
     /// The tags of all portal groups, ascending.
     pub(crate) fn tags(&self) -> Vec<u16> {
         let mut tags: Vec<u16> = self.portals.iter().map(|portal| portal.tag).collect();

@@ -6,6 +6,7 @@
 use super::chronicle::Restored;
 use super::core::{Core, Turn};
 use super::directory::{Directory, PortalRecord, Redirect};
+use super::drains::Drain;
 use super::failure::Failure;
 use super::home::Home;
 use super::in_flight::InFlight;
@@ -22,7 +23,7 @@ use crate::backend::Store;
 use crate::base::clock::Instant;
 use crate::base::limits;
 use crate::base::rcu::{self, RcuCell};
-use crate::iscsi::{self, AsyncEvent};
+use crate::iscsi;
 use crate::net::{Net, NetConfig};
 use crate::reactor::{self, NotSent, Reactors, Seat};
 use crate::reservation::history::Status;
@@ -171,12 +172,16 @@ pub struct SessionInfo {
     pub tsih: u16,
     /// The initiator's address.
     pub address: SocketAddr,
+    /// The address of this target that it reached.
+    pub portal: SocketAddr,
     /// The reactor that owns the connection.
     pub reactor: usize,
     /// Whether headers carry CRC32C.
     pub header_digest: bool,
     /// Whether data carries CRC32C.
     pub data_digest: bool,
+    /// All that its login has agreed on.
+    pub parameters: iscsi::Parameters,
     /// When it logged in.
     pub since: Instant,
     /// SCSI commands taken.
@@ -216,6 +221,7 @@ pub(super) struct Control {
     reactors: Option<Reactors<Message>>,
     volumes: Vec<Option<Arc<Volume>>>,
     portals: Vec<PortalRecord>,
+    pub(super) drains: Vec<Arc<Drain>>,
     draining: bool,
 }
 
@@ -242,6 +248,7 @@ impl Target {
             reactors,
             volumes: Vec::new(),
             portals: Vec::new(),
+            drains: Vec::new(),
             draining: false,
         };
         Self {
@@ -502,7 +509,7 @@ impl Target {
         for reactor in 0..self.shared.reactors {
             self.ask(reactor, move |local, _| async move {
                 local
-                    .with_core(move |core, _| core.ask_for_logout(seconds))
+                    .with_core(move |core, _| core.ask_for_logout(seconds, None))
                     .await
             })??;
         }
@@ -569,13 +576,19 @@ impl Target {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn publish(&self, control: &Control) {
+    /// How many reactors there are.
+    pub(super) fn reactors(&self) -> usize {
+        self.shared.reactors
+    }
+
+    pub(super) fn publish(&self, control: &Control) {
         let volumes = control.volumes.iter().flatten();
         let directory = Directory {
             targets: volumes
                 .map(|volume| (volume.name.clone(), Arc::clone(volume)))
                 .collect(),
             portals: control.portals.clone(),
+            drains: control.drains.clone(),
             draining: control.draining,
         };
         self.shared.directory.store(directory, &rcu::pin());
@@ -709,9 +722,11 @@ impl Core {
                 port: session.nexus.nexus.target_port,
                 tsih: session.nexus.tsih,
                 address: conn.peer,
+                portal: conn.local,
                 reactor: self.id,
-                header_digest: session.header_digest,
-                data_digest: session.data_digest,
+                header_digest: session.parameters.header_digest,
+                data_digest: session.parameters.data_digest,
+                parameters: session.parameters,
                 since: session.since,
                 commands: session.counters.commands,
                 read_bytes: session.counters.read_bytes,
@@ -719,17 +734,6 @@ impl Core {
             })
         });
         infos.collect()
-    }
-
-    fn ask_for_logout(&mut self, seconds: u16) {
-        for key in self.connections.keys() {
-            if let Some(conn) = self.connections.get_mut(key)
-                && conn.session.is_some()
-            {
-                conn.iscsi.send_async(AsyncEvent::RequestLogout { seconds });
-            }
-            self.mark_dirty(key);
-        }
     }
 }
 

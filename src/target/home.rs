@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     /// Unit attentions that some session has yet to hear.
     pub(super) notices: Notices,
     pub(crate) takeovers: Takeovers,
+    /// It has been said that places run short.
+    pub(super) shortage_told: bool,
 }
 
 /// A session of the volume.
@@ -88,6 +90,7 @@ impl Home {
             owed: Owed::default(),
             notices: Notices::default(),
             takeovers: Takeovers::default(),
+            shortage_told: false,
         };
         let home = Rc::new(Self {
             volume,

@@ -3,9 +3,9 @@
 use super::admission::admission;
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
-use super::directory::{Found, Redirect, Seeker};
+use super::directory::{Directory, Found, Redirect, Seeker};
 use super::session::Session;
-use super::volume::Access;
+use super::volume::{Access, Volume};
 use crate::base::limits;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{
@@ -25,6 +25,24 @@ enum Welcome {
     Here(Identity),
     /// At another portal, to which it has to prove who it is.
     Elsewhere(Arc<Redirect>),
+}
+
+const DRAINED: &str = "the node is drained; `holdfast session admit` lets it in again";
+
+/// Where a login is to go instead, by its drain or its portal. An error: it is to go nowhere.
+fn elsewhere(
+    conn: &Conn,
+    identity: &LoginIdentity,
+    volume: &Volume,
+    directory: &Directory,
+) -> Result<Option<Arc<Redirect>>, &'static str> {
+    match directory.drain_of(&identity.initiator_name, conn.peer.ip(), volume) {
+        Some(drain) => match &drain.redirect {
+            Some(redirect) => Ok(Some(Arc::clone(redirect))),
+            None => Err(DRAINED),
+        },
+        None => Ok(conn.redirect.clone()),
+    }
 }
 
 impl Core {
@@ -123,17 +141,18 @@ impl Core {
                 )),
                 Some(volume) => match volume.access.admit(conn.peer.ip(), identity) {
                     Err((status, why)) => Err(refused(status, &why)),
-                    Ok(()) => Ok(match conn.redirect.clone() {
-                        Some(redirect) => Welcome::Elsewhere(redirect),
-                        None => Welcome::Here(Identity {
+                    Ok(()) => match elsewhere(conn, identity, volume, directory) {
+                        Err(why) => Err(refused(LoginStatus::ServiceUnavailable, why)),
+                        Ok(Some(redirect)) => Ok(Welcome::Elsewhere(redirect)),
+                        Ok(None) => Ok(Welcome::Here(Identity {
                             target_portal_group_tag: conn.portal_tag,
                             target_alias: Some(volume.alias.clone()),
                             auth: volume.access.auth.clone(),
                             require_header_digest: volume.access.require_digests,
                             require_data_digest: volume.access.require_digests,
                             offer: volume.access.offer,
-                        }),
-                    }),
+                        })),
+                    },
                 },
             }
         };
@@ -320,7 +339,7 @@ impl Core {
             let admitted = admission(&home, &nexus, address, &summary, &local, &shared).await;
             local.run_on_core(move |core, turn| match admitted {
                 Ok((session, reactor)) => core.place(key, session, reactor, turn),
-                Err((status, why)) => core.refuse(key, status, why, turn),
+                Err((status, why)) => core.refuse(key, status, &why, turn),
             });
         });
     }
@@ -358,6 +377,16 @@ impl Core {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
+        // A drain that has begun since asks and drops only sessions that it finds.
+        let directory = self.shared.directory.load(turn.tick.guard);
+        let (initiator, address) = (session.nexus.nexus.initiator.name(), conn.peer.ip());
+        if directory
+            .drain_of(initiator, address, &session.volume)
+            .is_some()
+        {
+            self.give_up_seat(&session, turn);
+            return self.refuse(key, LoginStatus::ServiceUnavailable, DRAINED, turn);
+        }
         tracing::info!(
             peer = %conn.peer,
             initiator = session.nexus.nexus.initiator.name(),

@@ -1,6 +1,7 @@
 //! What reactors say to each other. Nothing else is shared but what stands behind an RCU cell.
 
 use super::connection::Moving;
+use super::drains::Drain;
 use super::handle::ControlRequest;
 use super::in_flight::InFlight;
 use super::reserve::Sender;
@@ -159,6 +160,8 @@ pub(crate) enum Call {
         volume: VolumeIndex,
         announce: Announce,
     },
+    /// End every session here that this drain concerns, as above.
+    EndDrained(Arc<Drain>),
     /// Take a range lock on a shard here; answer when it holds.
     Lock {
         volume: VolumeIndex,

@@ -15,6 +15,7 @@
 //! | `core` | one reactor's tick |
 //! | `traffic` | bytes to events, aborts, the end of connections |
 //! | `login` | who may come in, moving to the home, the seat |
+//! | `drains` | nodes out of service |
 //! | `admission` | at the home: the session that is reinstated ends, then a seat or none |
 //! | `io` | commands; the short way of READ and WRITE |
 //! | `at_once` | the shorter way, on a store that is done as soon as it is asked |
@@ -43,6 +44,7 @@ mod connection;
 mod copies;
 mod core;
 mod directory;
+mod drains;
 mod enact;
 mod failure;
 mod follow;
@@ -81,6 +83,7 @@ mod volume;
 
 pub use chronicle::Restored;
 pub use directory::Redirect;
+pub use drains::{Drain, DrainScope};
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
 pub use in_flight::InFlight;
 pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};

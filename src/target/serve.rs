@@ -7,6 +7,7 @@ use super::local::AbortSelect;
 use super::message::{Announce, Call, Message, Reply, Task, UnitChange};
 use super::reserve::{self, reply_of};
 use super::scope;
+use super::session::Session;
 use super::shard::Shard;
 use super::volume::VolumeIndex;
 use crate::backend::ChannelId;
@@ -17,6 +18,7 @@ use crate::reservation::{Access, NexusIndex};
 use crate::scsi::attention::UnitAttention;
 use crate::scsi::unit::Medium;
 use std::future::Future;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,10 +96,19 @@ impl Core {
                 tsih,
                 announce,
             } => {
-                self.end_sessions(volume, Some(tsih), announce, asker, turn);
+                let concerned = |session: &Session, _| {
+                    session.volume.index == volume && session.nexus.tsih == tsih
+                };
+                self.end_sessions(concerned, announce, asker, turn);
             }
             Call::EndSessions { volume, announce } => {
-                self.end_sessions(volume, None, announce, asker, turn);
+                let concerned = |session: &Session, _| session.volume.index == volume;
+                self.end_sessions(concerned, announce, asker, turn);
+            }
+            Call::EndDrained(drain) => {
+                let concerned =
+                    |session: &Session, address| session.is_covered_by(&drain.scope, address);
+                self.end_sessions(concerned, Announce::Dropped, asker, turn);
             }
             Call::Quiesce(volume) => self.watch_all(volume, asker, turn),
             Call::Retire(volume) => {
@@ -399,12 +410,11 @@ impl Core {
         delivered
     }
 
-    /// Ends the sessions of a volume here, or one of them; the asker hears when the last is gone and
-    /// quiet.
+    /// Ends the sessions here that are concerned, by what they are and where they come from; the asker
+    /// hears when the last is gone and quiet.
     fn end_sessions(
         &mut self,
-        volume: VolumeIndex,
-        tsih: Option<u16>,
+        concerned: impl Fn(&Session, IpAddr) -> bool,
         announce: Announce,
         asker: Asker,
         turn: &mut Turn<'_, '_>,
@@ -414,8 +424,7 @@ impl Core {
             let Some(session) = conn.session.as_ref() else {
                 continue;
             };
-            if session.volume.index == volume && tsih.is_none_or(|tsih| session.nexus.tsih == tsih)
-            {
+            if concerned(session, conn.peer.ip()) {
                 if announce == Announce::Dropped && conn.phase == Phase::Full {
                     conn.iscsi.send_async(AsyncEvent::DropSession {
                         time2wait: 0,

@@ -1,10 +1,13 @@
 //! A session in full feature phase: one I_T nexus of one volume.
 
+use super::drains::DrainScope;
 use super::message::{Call, SessionNexus};
 use super::volume::Volume;
 use crate::base::clock::Instant;
+use crate::iscsi::Parameters;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use crate::scsi::data_buffer::NexusBuffers;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a reactor knows of a session.
@@ -16,13 +19,18 @@ pub(crate) struct Session {
     pub(crate) cleared: Option<UnitAttention>,
     /// WRITE BUFFER, for READ BUFFER by the same nexus.
     pub(crate) buffers: NexusBuffers,
-    pub(crate) header_digest: bool,
-    pub(crate) data_digest: bool,
+    /// What its login has agreed on.
+    pub(crate) parameters: Parameters,
     pub(crate) since: Instant,
     pub(crate) counters: Counters,
 }
 
 impl Session {
+    /// Whether a drain concerns it; `address` is its initiator's.
+    pub(crate) fn is_covered_by(&self, scope: &DrainScope, address: IpAddr) -> bool {
+        scope.covers(self.nexus.nexus.initiator.name(), address, self.volume.id)
+    }
+
     /// What the volume's home hears when the session is gone.
     pub(crate) fn leave(&self) -> Call {
         Call::Leave {

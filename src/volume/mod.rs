@@ -36,5 +36,5 @@ pub use model::{Group, San, Snapshot, Volume};
 pub use name::{AccountName, GroupName, NameError, SanName, VolumeName};
 pub use settings::{
     BlockSize, ChangeWhen, CommonSettings, InquiryText, ReservationScope, SettingsChange,
-    SettingsError, SizeError, UnusedOnly, VolumeSettings,
+    SettingsError, SizeError, UnusedOnly, VolumeSettings, sessions_run_short,
 };

@@ -2,6 +2,7 @@
 
 use crate::base::limits::{
     VOLUME_BYTES_MAX, VOLUME_BYTES_MIN, VOLUME_SESSIONS_DEFAULT, VOLUME_SESSIONS_MAX,
+    VOLUME_SESSIONS_SHORT_MIN, VOLUME_SESSIONS_SHORT_PERCENT,
 };
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -339,6 +340,15 @@ impl VolumeSettings {
     }
 }
 
+/// Whether a volume that has `sessions` of at most `sessions_max` is so nearly full that an operator
+/// ought to know.
+#[must_use]
+pub const fn sessions_run_short(sessions: usize, sessions_max: u32) -> bool {
+    let sessions = sessions as u64;
+    sessions_max >= VOLUME_SESSIONS_SHORT_MIN
+        && sessions * 100 >= sessions_max as u64 * VOLUME_SESSIONS_SHORT_PERCENT as u64
+}
+
 /// Why a volume cannot have that size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
@@ -437,6 +447,26 @@ mod tests {
             assert_eq!(with(wrong).check(), Err(SettingsError::Sessions(wrong)));
         }
         assert_eq!(CommonSettings::default().sessions_max, 128);
+    }
+
+    #[test]
+    fn sessions_run_short_from_nine_tenths_on() {
+        for (sessions, most, short) in [
+            (115, 128, false),
+            (116, 128, true),
+            (128, 128, true),
+            (8, 10, false),
+            (9, 10, true),
+            (9, 9, false),
+            (1, 1, false),
+            (300, 128, true),
+        ] {
+            assert_eq!(
+                sessions_run_short(sessions, most),
+                short,
+                "{sessions} of {most}"
+            );
+        }
     }
 
     #[test]

@@ -10,8 +10,10 @@ use super::access::Origins;
 use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
+mod drains;
 mod reservations;
 
+pub use drains::*;
 pub use reservations::*;
 
 /// Names of the methods.
@@ -38,6 +40,13 @@ pub mod method {
     pub const GROUP_DELETE: &str = "group.delete";
     /// Sessions that are logged in: [`super::SessionList`] → list of [`super::SessionView`].
     pub const SESSION_LIST: &str = "session.list";
+    /// Takes a node out of service: [`super::SessionDrain`] → [`super::DrainView`], at once; sessions
+    /// leave in their own time, or at the deadline.
+    pub const SESSION_DRAIN: &str = "session.drain";
+    /// Lets a node in again: [`super::SessionAdmit`] → [`super::DrainView`] of the drain that has ended.
+    pub const SESSION_ADMIT: &str = "session.admit";
+    /// The nodes that are out of service: no parameters → list of [`super::DrainView`].
+    pub const SESSION_DRAINS: &str = "session.drains";
     /// A volume's reservation: [`super::VolumeSelect`] → [`super::ReservationView`].
     pub const RESERVATION_SHOW: &str = "reservation.show";
     /// What happened to it: [`super::HistoryQuery`] → [`super::HistoryView`].
@@ -257,7 +266,8 @@ pub struct VolumeView {
     pub nexuses: usize,
     /// How many registrants will be told something by unit attention when they log in again.
     pub owed_attentions: usize,
-    /// Hosts that may be, or are, two under one initiator name.
+    /// What an operator ought to know: hosts that may be, or are, two under one initiator name; places
+    /// that run short; nodes that are kept out.
     pub warnings: Vec<String>,
     /// The `ADDR:PORT` of each portal it is reached by.
     pub portals: Vec<String>,
@@ -317,6 +327,12 @@ pub struct SessionView {
     pub tsih: u16,
     /// The initiator's address.
     pub address: String,
+    /// The `ADDR:PORT` of this target that it reached.
+    #[serde(default)]
+    pub portal: String,
+    /// The portal group that it came in by.
+    #[serde(default)]
+    pub portal_group: u16,
     /// The reactor that owns the connection.
     pub reactor: usize,
     /// Whether headers carry CRC32C.
@@ -331,8 +347,30 @@ pub struct SessionView {
     pub read_bytes: u64,
     /// Bytes it has written.
     pub written_bytes: u64,
+    /// What its login has agreed on, beside the digests.
+    #[serde(default)]
+    pub negotiated: NegotiatedView,
     /// What is wrong with its initiator name, if another host seems to use it.
     pub warning: Option<String>,
+}
+
+/// What a login has agreed on; the names are those of the keys of RFC 7143 section 13.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NegotiatedView {
+    /// MaxBurstLength, in bytes.
+    pub max_burst_length: u32,
+    /// FirstBurstLength, in bytes.
+    pub first_burst_length: u32,
+    /// MaxRecvDataSegmentLength of the initiator, in bytes.
+    pub initiator_max_receive_segment: u32,
+    /// MaxRecvDataSegmentLength of the target, in bytes.
+    pub target_max_receive_segment: u32,
+    /// InitialR2T.
+    pub initial_r2t: bool,
+    /// ImmediateData.
+    pub immediate_data: bool,
+    /// MaxOutstandingR2T.
+    pub max_outstanding_r2t: u32,
 }
 
 /// The server as the control socket shows it.

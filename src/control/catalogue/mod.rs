@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod crash;
 mod directory;
+mod drains;
 mod error;
 mod file;
 mod inspect;
@@ -30,6 +31,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 pub use directory::DataDirectory;
+pub use drains::KeptDrain;
 pub use error::CatalogueError;
 pub use inspect::{Contents, InspectedVolume, Inspection, KeptReservations};
 pub use portals::{PortalTagError, WantedPortal};
@@ -371,6 +373,22 @@ impl Catalogue {
             self.table.set_portals(&book)?;
         }
         Ok(tags)
+    }
+
+    /// The nodes that are out of service.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn drains(&self) -> Result<Vec<KeptDrain>, CatalogueError> {
+        Ok(self.table.drains()?.unwrap_or_default())
+    }
+
+    /// Keeps which nodes are out of service from now on.
+    ///
+    /// # Errors
+    /// The store failed; it is as before.
+    pub fn set_drains(&self, drains: &[KeptDrain]) -> Result<(), CatalogueError> {
+        self.table.set_drains(&drains)
     }
 
     /// The reservation record of a volume that was last saved. One that was never saved says that

@@ -19,6 +19,7 @@ use crate::volume::{GroupName, SanName};
 const SAN_KEY: &str = "san";
 const FOUNDED_KEY: &str = "founded";
 const PORTALS_KEY: &str = "portals";
+const DRAINS_KEY: &str = "drains";
 
 /// The tables of a file. Each method is one transaction, durable when it returns.
 pub(super) struct Table {
@@ -87,22 +88,38 @@ impl Table {
 
     /// What was last kept of the portals, if anything.
     pub(super) fn portals<T: DeserializeOwned>(&self) -> Result<Option<T>, CatalogueError> {
-        let Some(row) = self.meta(PORTALS_KEY)? else {
-            return Ok(None);
-        };
-        let portals = serde_json::from_str(&row);
-        portals.map(Some).map_err(|error| {
-            self.file
-                .corrupt(&format!("the row of the portals can't be read: {error}"))
-        })
+        self.kept(PORTALS_KEY)
     }
 
     pub(super) fn set_portals(&self, portals: &impl Serialize) -> Result<(), CatalogueError> {
-        let row = serde_json::to_string(portals).map_err(|error| CatalogueError::Failed {
+        self.keep(PORTALS_KEY, portals)
+    }
+
+    /// What was last kept of drained nodes, if anything.
+    pub(super) fn drains<T: DeserializeOwned>(&self) -> Result<Option<T>, CatalogueError> {
+        self.kept(DRAINS_KEY)
+    }
+
+    pub(super) fn set_drains(&self, drains: &impl Serialize) -> Result<(), CatalogueError> {
+        self.keep(DRAINS_KEY, drains)
+    }
+
+    fn kept<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CatalogueError> {
+        let Some(row) = self.meta(key)? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&row).map(Some).map_err(|error| {
+            self.file
+                .corrupt(&format!("the row of the {key} can't be read: {error}"))
+        })
+    }
+
+    fn keep(&self, key: &str, value: &impl Serialize) -> Result<(), CatalogueError> {
+        let row = serde_json::to_string(value).map_err(|error| CatalogueError::Failed {
             path: self.file.path().to_owned(),
             message: error.to_string(),
         })?;
-        self.set_meta(PORTALS_KEY, &row)
+        self.set_meta(key, &row)
     }
 
     /// The names of all groups.

@@ -11,7 +11,7 @@ use crate::control::service::Service;
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 17] = [
+pub(super) const NAMES: [&str; 20] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -23,6 +23,9 @@ pub(super) const NAMES: [&str; 17] = [
     method::GROUP_CREATE,
     method::GROUP_DELETE,
     method::SESSION_LIST,
+    method::SESSION_DRAIN,
+    method::SESSION_ADMIT,
+    method::SESSION_DRAINS,
     method::RESERVATION_SHOW,
     method::RESERVATION_HISTORY,
     method::RESERVATION_CHECK,
@@ -84,6 +87,9 @@ fn call(
         method::GROUP_CREATE => with(params, |select| service.create_group(&select)),
         method::GROUP_DELETE => with(params, |select| service.delete_group(&select)),
         method::SESSION_LIST => with(params, |list| service.list_sessions(&list)),
+        method::SESSION_DRAIN => with(params, |drain| service.drain_sessions(&drain)),
+        method::SESSION_ADMIT => with(params, |admit| service.admit_sessions(&admit)),
+        method::SESSION_DRAINS => with(params, |Nothing {}| service.list_drains()),
         method::RESERVATION_SHOW => with(params, |select| service.show_reservation(&select)),
         method::RESERVATION_HISTORY => with(params, |query| service.reservation_history(&query)),
         method::RESERVATION_CHECK => with(params, |check| service.check_preempt(&check)),

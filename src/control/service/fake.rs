@@ -16,12 +16,14 @@ use crate::control::config::Config;
 use crate::control::plane::{
     DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, VolumeConfig,
 };
+use crate::iscsi::Parameters;
 use crate::reservation::{
     Command, Context, InitiatorPort, Key, Nexus, NexusIndex, ReservationType, ScopeAndType, apply,
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport, SessionInfo,
+    Change, Cleared, Drain, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport,
+    SessionInfo,
 };
 use crate::volume::VolumeId;
 
@@ -80,6 +82,7 @@ struct State {
     sessions: Vec<SessionInfo>,
     identities: Vec<IdentityInfo>,
     portals: Vec<PortalSocket>,
+    drains: Vec<Drain>,
     refusal: Option<String>,
     refusal_once: Option<String>,
     calls: Vec<&'static str>,
@@ -94,6 +97,7 @@ impl Default for State {
             volumes: BTreeMap::new(),
             sessions: Vec::new(),
             portals: Vec::new(),
+            drains: Vec::new(),
             refusal: None,
             refusal_once: None,
             calls: Vec::new(),
@@ -119,6 +123,11 @@ impl FakePlane {
     /// Lets a test look at what it was told of a volume.
     pub(crate) fn inspect(&self, volume: VolumeId, look: impl FnOnce(&VolumeConfig)) {
         look(&self.state.lock().unwrap().volumes[&volume]);
+    }
+
+    /// The drains in force.
+    pub(crate) fn drains(&self) -> Vec<Drain> {
+        self.state.lock().unwrap().drains.clone()
     }
 
     /// The order in which it was drained and stopped.
@@ -157,9 +166,14 @@ impl FakePlane {
             port: 1,
             tsih: 7,
             address: address.parse().unwrap(),
+            portal: "127.0.0.1:3260".parse().unwrap(),
             reactor: 0,
             header_digest: true,
             data_digest: false,
+            parameters: Parameters {
+                header_digest: true,
+                ..Parameters::default()
+            },
             since: Instant::now(),
             commands: 12,
             read_bytes: 4096,
@@ -358,6 +372,24 @@ impl DataPlane for FakePlane {
                 after: outcome.next,
             }
         }))
+    }
+
+    fn begin_drain(&self, drain: Drain, _: Duration) -> Result<usize, PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        let covered = |session: &&SessionInfo| {
+            let volume = session.volume.unwrap();
+            let address = session.address.ip();
+            drain.scope.covers(&session.initiator, address, volume)
+        };
+        let asked = state.sessions.iter().filter(covered).count();
+        state.drains.push(drain);
+        Ok(asked)
+    }
+
+    fn end_drain(&self, id: u64) -> Result<(), PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        state.drains.retain(|drain| drain.id != id);
+        Ok(())
     }
 
     fn drain(&self, _: Duration) -> usize {

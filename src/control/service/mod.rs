@@ -3,6 +3,7 @@
 //! The order within a change is what keeps a crash harmless: what an initiator may come to rely on
 //! is durable in the catalogue first, and what it relied on goes from the catalogue last.
 
+mod drains;
 #[cfg(test)]
 pub(crate) mod fake;
 mod first_start;
@@ -129,6 +130,8 @@ impl Service {
                 self.problems().insert(volume.id, error.message);
             }
         }
+        // Before any portal opens.
+        self.restore_drains()?;
         self.make_first_volume()
     }
 

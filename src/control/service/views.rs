@@ -9,11 +9,11 @@ use crate::backend::{BackendSpec, Wrapper};
 use crate::base::clock::Instant;
 use crate::base::limits;
 use crate::control::access::Ruling;
-use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
+use crate::control::api::{GroupView, NegotiatedView, SessionView, VolumeState, VolumeView};
 use crate::control::catalogue::{self, Model};
-use crate::iscsi::AuthPolicy;
+use crate::iscsi::{AuthPolicy, Parameters};
 use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
-use crate::volume::{GroupName, Initiators, ReservationScope};
+use crate::volume::{GroupName, Initiators, ReservationScope, sessions_run_short};
 
 /// What a volume's view is made of.
 pub(super) struct Volume<'a> {
@@ -27,6 +27,8 @@ pub(super) struct Volume<'a> {
     /// `None` where it is not served.
     pub(super) identity: Option<&'a IdentityInfo>,
     pub(super) portals: Vec<String>,
+    /// What is said of nodes that are kept off it.
+    pub(super) drains: Vec<String>,
 }
 
 pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
@@ -39,6 +41,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         sessions_max,
         identity,
         portals,
+        drains,
     } = volume;
     let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
@@ -47,6 +50,15 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
     if record.settings.reservation_scope == ReservationScope::Client {
         warnings.extend(shared_registrations(sessions));
     }
+    if sessions_run_short(sessions.len(), sessions_max) {
+        warnings.push(format!(
+            "{} of {sessions_max} sessions are taken: further logins are refused when all are; `holdfast \
+             session list --volume {}` shows who has them",
+            sessions.len(),
+            record.name
+        ));
+    }
+    warnings.extend(drains);
     let state = if problem.is_some() {
         VolumeState::Failed
     } else {
@@ -220,6 +232,8 @@ pub(super) fn session(
         isid: hex(&session.isid),
         tsih: session.tsih,
         address: session.address.to_string(),
+        portal: session.portal.to_string(),
+        portal_group: session.port,
         reactor: session.reactor,
         header_digest: session.header_digest,
         data_digest: session.data_digest,
@@ -227,7 +241,20 @@ pub(super) fn session(
         commands: session.commands,
         read_bytes: session.read_bytes,
         written_bytes: session.written_bytes,
+        negotiated: negotiated(&session.parameters),
         warning: session_warning(session, identities, now),
+    }
+}
+
+fn negotiated(agreed: &Parameters) -> NegotiatedView {
+    NegotiatedView {
+        max_burst_length: agreed.max_burst_bytes,
+        first_burst_length: agreed.first_burst_bytes,
+        initiator_max_receive_segment: agreed.initiator_data_segment_bytes,
+        target_max_receive_segment: agreed.target_data_segment_bytes,
+        initial_r2t: agreed.initial_r2t,
+        immediate_data: agreed.immediate_data,
+        max_outstanding_r2t: agreed.max_outstanding_r2t,
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::refusal::{about_volume, volume_error};
-use super::{Service, views};
+use super::{Service, drains, views};
 use crate::backend::{BackendSpec, Intent, Wrapper, check_wrappers};
 use crate::control::api::{
     BackendKind, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView,
 };
-use crate::control::catalogue::{Volume, own_file};
+use crate::control::catalogue::{KeptDrain, Volume, own_file};
 use crate::control::error::{ControlError, ErrorKind};
 use crate::target::{IdentityInfo, SessionInfo};
 use crate::volume::VolumeSettings;
@@ -155,6 +155,7 @@ impl Service {
         Ok(Presence {
             sessions: self.plane.sessions()?,
             identities: self.plane.identities()?,
+            drains: self.catalogue.drains()?,
         })
     }
 
@@ -162,6 +163,7 @@ impl Service {
         let Presence {
             sessions,
             identities,
+            drains,
         } = presence;
         let sessions = sessions.iter();
         let of_volume = sessions.filter(|session| session.volume == Some(volume.id));
@@ -175,6 +177,7 @@ impl Service {
             sessions_max: self.sessions_max(volume),
             identity: identities.iter().find(|known| known.volume == volume.id),
             portals: self.portals(),
+            drains: drains::warnings(drains, volume.id),
         })
     }
 }
@@ -184,6 +187,7 @@ impl Service {
 struct Presence {
     sessions: Vec<SessionInfo>,
     identities: Vec<IdentityInfo>,
+    drains: Vec<KeptDrain>,
 }
 
 /// The backend that `create` asks for; `None`: a file of the volume's own.
