@@ -281,7 +281,27 @@ fn a_drained_node_can_be_sent_elsewhere() {
         Some(1)
     );
     server.text(&["session", "admit", "--address", "127.0.0.1"]);
-    server.login(&volume, "a").connect().logout();
+    let mut session = server.session(&volume, "a");
+
+    // To another portal of this server: it arrives there, and who is there already stays.
+    let second = server.portals[1];
+    let mut there = server.login(&volume, "b").portal(second).connect();
+    there.take_attentions();
+    let portal = second.to_string();
+    let drain = [
+        "session",
+        "drain",
+        "--address",
+        "127.0.0.1",
+        "--deadline",
+        "0s",
+    ];
+    server.text(&[&drain[..], &["--redirect", &portal]].concat());
+    assert!(session.is_closed_by_target());
+    there.read_blocks(0, 1).good();
+    let login = server.login(&volume, "a");
+    assert_eq!(login.refused().key("TargetAddress"), Some(portal.as_str()));
+    login.portal(second).connect().logout();
 }
 
 #[test]

@@ -180,8 +180,7 @@ pub(super) enum ServerCommand {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Take every node out of service: sessions log out or are dropped, logins are refused; the server
-    /// goes on
+    /// Take every node out of service, while the server goes on
     #[command(after_long_help = SERVER_DRAIN_EXAMPLES)]
     Drain(super::session::DrainArguments),
     /// Let everyone log in again after `server drain`

@@ -10,6 +10,7 @@
 
 use super::copies::CopyDesk;
 use super::directory::Redirect;
+use super::drains::Drain;
 use super::local::AbortSelect;
 use super::message::Message;
 use super::session::Session;
@@ -340,6 +341,15 @@ impl Conn {
             self.ordered = None;
         }
         active
+    }
+
+    /// Whether a drain concerns its session; without one, it does not.
+    pub(crate) fn is_kept_out_by(&self, drain: &Drain) -> bool {
+        let Some(session) = &self.session else {
+            return false;
+        };
+        let name = session.nexus.nexus.initiator.name();
+        drain.concerns(name, self.peer.ip(), session.volume.id, self.local)
     }
 
     /// Raises the unit attention for commands that another nexus has aborted, once none of them can

@@ -67,9 +67,10 @@ impl Directory {
         initiator: &str,
         address: IpAddr,
         volume: &Volume,
+        reached: SocketAddr,
     ) -> Option<&Arc<Drain>> {
         let mut drains = self.drains.iter();
-        drains.find(|drain| drain.scope.covers(initiator, address, volume.id))
+        drains.find(|drain| drain.concerns(initiator, address, volume.id, reached))
     }
 
     /// The tags of all portal groups, ascending.

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use crate::base::rcu;
 use crate::iscsi::AsyncEvent;
 use crate::volume::VolumeId;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,23 @@ impl DrainScope {
     }
 }
 
+impl Drain {
+    /// Whether it keeps out a session of that initiator that comes by the portal `reached`. Who has come
+    /// where it sends logins to is where it belongs.
+    #[must_use]
+    pub fn concerns(
+        &self,
+        initiator: &str,
+        address: IpAddr,
+        volume: VolumeId,
+        reached: SocketAddr,
+    ) -> bool {
+        let arrived = |redirect: &Arc<Redirect>| redirect.address == reached.to_string();
+        self.scope.covers(initiator, address, volume)
+            && !self.redirect.as_ref().is_some_and(arrived)
+    }
+}
+
 impl Target {
     /// Begins a drain: from now on logins are refused or sent elsewhere, and the sessions that are there
     /// are asked to log out. Those that are left after `patience` are dropped, unless the drain has ended.
@@ -70,7 +87,7 @@ impl Target {
             let drain = Arc::clone(&drain);
             asked += self.ask(reactor, move |local, _| async move {
                 let ask = move |core: &mut Core, _: &mut Turn<'_, '_>| {
-                    core.ask_for_logout(seconds, Some(&drain.scope))
+                    core.ask_for_logout(seconds, Some(&drain))
                 };
                 local.with_core(ask).await
             })??;
@@ -112,12 +129,12 @@ async fn drop_late(local: Local, shared: Arc<Shared>, drain: Arc<Drain>, patienc
 
 impl Core {
     /// Asks sessions to log out: all of them, or those that a drain concerns. Returns how many.
-    pub(crate) fn ask_for_logout(&mut self, seconds: u16, scope: Option<&DrainScope>) -> usize {
+    pub(crate) fn ask_for_logout(&mut self, seconds: u16, drain: Option<&Drain>) -> usize {
         let mut asked = 0;
         for key in self.connections.keys() {
             if let Some(conn) = self.connections.get_mut(key)
-                && let Some(session) = &conn.session
-                && scope.is_none_or(|scope| session.is_covered_by(scope, conn.peer.ip()))
+                && conn.session.is_some()
+                && drain.is_none_or(|drain| conn.is_kept_out_by(drain))
             {
                 conn.iscsi.send_async(AsyncEvent::RequestLogout { seconds });
                 asked += 1;
@@ -131,6 +148,27 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_come_where_a_drain_sends_logins_is_let_in() {
+        let id = VolumeId::from(uuid::Uuid::from_u128(1));
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let [old, new] = ["10.0.0.5:3260", "10.0.0.6:3260"].map(|text| text.parse().unwrap());
+        let drain = |redirect: Option<&str>| Drain {
+            id: 1,
+            scope: DrainScope::default(),
+            redirect: redirect.map(|address| {
+                Arc::new(Redirect {
+                    address: address.to_owned(),
+                    permanent: false,
+                })
+            }),
+        };
+        let moved = drain(Some("10.0.0.6:3260"));
+        assert!(moved.concerns("iqn.a", address, id, old));
+        assert!(!moved.concerns("iqn.a", address, id, new));
+        assert!(drain(None).concerns("iqn.a", address, id, new));
+    }
 
     #[test]
     fn a_scope_covers_what_fits_everything_given() {

@@ -36,7 +36,7 @@ fn elsewhere(
     volume: &Volume,
     directory: &Directory,
 ) -> Result<Option<Arc<Redirect>>, &'static str> {
-    match directory.drain_of(&identity.initiator_name, conn.peer.ip(), volume) {
+    match directory.drain_of(&identity.initiator_name, conn.peer.ip(), volume, conn.local) {
         Some(drain) => match &drain.redirect {
             Some(redirect) => Ok(Some(Arc::clone(redirect))),
             None => Err(DRAINED),
@@ -379,11 +379,9 @@ impl Core {
         };
         // A drain that has begun since asks and drops only sessions that it finds.
         let directory = self.shared.directory.load(turn.tick.guard);
-        let (initiator, address) = (session.nexus.nexus.initiator.name(), conn.peer.ip());
-        if directory
-            .drain_of(initiator, address, &session.volume)
-            .is_some()
-        {
+        let initiator = session.nexus.nexus.initiator.name();
+        let drain = directory.drain_of(initiator, conn.peer.ip(), &session.volume, conn.local);
+        if drain.is_some() {
             self.give_up_seat(&session, turn);
             return self.refuse(key, LoginStatus::ServiceUnavailable, DRAINED, turn);
         }

@@ -1,6 +1,6 @@
 //! What a reactor does when another one asks.
 
-use super::connection::{AbortTicket, Funeral, Phase, Quiet};
+use super::connection::{AbortTicket, Conn, Funeral, Phase, Quiet};
 use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::local::AbortSelect;
@@ -18,7 +18,6 @@ use crate::reservation::{Access, NexusIndex};
 use crate::scsi::attention::UnitAttention;
 use crate::scsi::unit::Medium;
 use std::future::Future;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -96,18 +95,17 @@ impl Core {
                 tsih,
                 announce,
             } => {
-                let concerned = |session: &Session, _| {
+                let concerned = |session: &Session, _: &Conn| {
                     session.volume.index == volume && session.nexus.tsih == tsih
                 };
                 self.end_sessions(concerned, announce, asker, turn);
             }
             Call::EndSessions { volume, announce } => {
-                let concerned = |session: &Session, _| session.volume.index == volume;
+                let concerned = |session: &Session, _: &Conn| session.volume.index == volume;
                 self.end_sessions(concerned, announce, asker, turn);
             }
             Call::EndDrained(drain) => {
-                let concerned =
-                    |session: &Session, address| session.is_covered_by(&drain.scope, address);
+                let concerned = |_: &Session, conn: &Conn| conn.is_kept_out_by(&drain);
                 self.end_sessions(concerned, Announce::Dropped, asker, turn);
             }
             Call::Quiesce(volume) => self.watch_all(volume, asker, turn),
@@ -410,11 +408,10 @@ impl Core {
         delivered
     }
 
-    /// Ends the sessions here that are concerned, by what they are and where they come from; the asker
-    /// hears when the last is gone and quiet.
+    /// Ends the sessions here that are concerned; the asker hears when the last is gone and quiet.
     fn end_sessions(
         &mut self,
-        concerned: impl Fn(&Session, IpAddr) -> bool,
+        concerned: impl Fn(&Session, &Conn) -> bool,
         announce: Announce,
         asker: Asker,
         turn: &mut Turn<'_, '_>,
@@ -424,7 +421,7 @@ impl Core {
             let Some(session) = conn.session.as_ref() else {
                 continue;
             };
-            if concerned(session, conn.peer.ip()) {
+            if concerned(session, conn) {
                 if announce == Announce::Dropped && conn.phase == Phase::Full {
                     conn.iscsi.send_async(AsyncEvent::DropSession {
                         time2wait: 0,

@@ -1,13 +1,11 @@
 //! A session in full feature phase: one I_T nexus of one volume.
 
-use super::drains::DrainScope;
 use super::message::{Call, SessionNexus};
 use super::volume::Volume;
 use crate::base::clock::Instant;
 use crate::iscsi::Parameters;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use crate::scsi::data_buffer::NexusBuffers;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a reactor knows of a session.
@@ -26,11 +24,6 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether a drain concerns it; `address` is its initiator's.
-    pub(crate) fn is_covered_by(&self, scope: &DrainScope, address: IpAddr) -> bool {
-        scope.covers(self.nexus.nexus.initiator.name(), address, self.volume.id)
-    }
-
     /// What the volume's home hears when the session is gone.
     pub(crate) fn leave(&self) -> Call {
         Call::Leave {

@@ -148,12 +148,13 @@ impl Service {
     }
 
     fn drain_view(&self, drain: &KeptDrain) -> Result<DrainView, ControlError> {
-        let scope = scope_of(drain);
-        let covered = |session: &&SessionInfo| {
+        let in_force = in_force(drain);
+        let kept_out = |session: &&SessionInfo| {
+            let (name, address) = (&session.initiator, session.address.ip());
             let volume = session.volume;
-            volume.is_some_and(|id| scope.covers(&session.initiator, session.address.ip(), id))
+            volume.is_some_and(|id| in_force.concerns(name, address, id, session.portal))
         };
-        let sessions = self.plane.sessions()?.iter().filter(covered).count();
+        let sessions = self.plane.sessions()?.iter().filter(kept_out).count();
         Ok(DrainView {
             initiator: drain.initiator.as_ref().map(ToString::to_string),
             address: drain.address.map(|address| address.to_string()),
@@ -234,5 +235,105 @@ fn describe(drain: &KeptDrain) -> String {
         (Some(name), None) => name.to_string(),
         (None, Some(address)) => format!("every initiator from {address}"),
         (None, None) => "every initiator".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::service::fake::{FakePlane, service};
+
+    fn drain(initiator: &str, redirect: Option<&str>) -> SessionDrain {
+        SessionDrain {
+            select: select(initiator),
+            redirect: redirect.map(str::to_owned),
+            deadline_ms: 5000,
+        }
+    }
+
+    fn select(initiator: &str) -> DrainSelect {
+        DrainSelect {
+            initiator: Some(initiator.parse().unwrap()),
+            ..DrainSelect::default()
+        }
+    }
+
+    const HOST: &str = "iqn.1993-08.org.debian:01:host1";
+
+    #[test]
+    fn a_drain_counts_its_sessions_and_outlives_a_restart() {
+        let data = tempfile::tempdir().unwrap();
+        let plane = Arc::new(FakePlane::default());
+        {
+            let (service, _stopped) = service(data.path(), &plane);
+            let volume = service.list_volumes().unwrap().remove(0);
+            let id = plane.volumes()[0];
+            plane.log_in(id);
+            let begun = service.drain_sessions(&drain(HOST, None)).unwrap();
+            assert_eq!(
+                (begun.sessions, begun.initiator.as_deref()),
+                (1, Some(HOST))
+            );
+            assert!(begun.left_ms <= 5000);
+            let name = volume.name.parse().unwrap();
+            let select = crate::control::api::VolumeSelect { name };
+            let warnings = service.show_volume(&select).unwrap().warnings;
+            assert!(
+                warnings
+                    .iter()
+                    .any(|text| text.contains("logins are refused")),
+                "{warnings:?}"
+            );
+        }
+        let plane = Arc::new(FakePlane::default());
+        let (service, _stopped) = service(data.path(), &plane);
+        assert_eq!(plane.drains().len(), 1, "in force before any portal opens");
+        let again = service
+            .drain_sessions(&drain(HOST, Some("10.0.0.2:3260")))
+            .unwrap();
+        assert_eq!(again.redirect.as_deref(), Some("10.0.0.2:3260"));
+        let standing = plane.drains();
+        assert_eq!(standing.len(), 1, "the new one in the place of the old one");
+        assert!(standing[0].redirect.is_some());
+        let admit = SessionAdmit {
+            select: select(HOST),
+        };
+        service.admit_sessions(&admit).unwrap();
+        assert!(plane.drains().is_empty() && service.list_drains().unwrap().is_empty());
+        let kind = service.admit_sessions(&admit).unwrap_err().kind;
+        assert_eq!(kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_can_not_be_meant_changes_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let plane = Arc::new(FakePlane::default());
+        let (service, _stopped) = service(data.path(), &plane);
+        let everyone_and_one = SessionDrain {
+            select: DrainSelect {
+                everyone: true,
+                ..select(HOST)
+            },
+            ..drain(HOST, None)
+        };
+        let nobody = SessionDrain {
+            select: DrainSelect::default(),
+            ..drain(HOST, None)
+        };
+        let late = SessionDrain {
+            deadline_ms: u64::MAX,
+            ..drain(HOST, None)
+        };
+        for wrong in [everyone_and_one, nobody, late, drain(HOST, Some("nowhere"))] {
+            let error = service.drain_sessions(&wrong).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+        }
+        assert!(plane.drains().is_empty());
+        for number in 0..DRAINS_MAX {
+            let name = format!("iqn.2024-01.test:{number}");
+            service.drain_sessions(&drain(&name, None)).unwrap();
+        }
+        let error = service.drain_sessions(&drain(HOST, None)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Limit);
     }
 }
