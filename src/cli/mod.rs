@@ -18,6 +18,7 @@ mod bench_report;
 mod bench_show;
 mod bench_values;
 mod client;
+mod connect;
 mod group;
 mod logging;
 mod profile;
@@ -51,6 +52,7 @@ Examples:
   holdfast volume create db-1 --size 100GiB        make a thin volume in a file
   holdfast volume list                             what there is, and the targets' names
   holdfast session list                            who is logged in
+  holdfast connect db-1 --client linux             a script that connects a client
   holdfast reservation show db-1                   who has registered, who holds the reservation
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
   holdfast profile check latency --cores 2,3       what to change on this host for that profile
@@ -83,6 +85,8 @@ enum Command {
     /// Show who is logged in to a running server
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// Print what connects a client to a volume, or judge the clients that are connected
+    Connect(Box<connect::ConnectArguments>),
     /// Show, explain, check and clear persistent reservations of a running server
     #[command(subcommand)]
     Reservation(reservation::ReservationCommand),
@@ -110,6 +114,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Volume(command) => client::volume(command, out),
         Command::Group(command) => group::run(command, out),
         Command::Session(command) => session::run(command, out),
+        Command::Connect(arguments) => connect::run(*arguments, out),
         Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
         Command::Bench(arguments) => bench::run(*arguments, out),

@@ -233,6 +233,12 @@ pub struct VolumeView {
     pub id: String,
     /// Its target's iSCSI name.
     pub iqn: String,
+    /// T10 VENDOR IDENTIFICATION that INQUIRY tells.
+    #[serde(default)]
+    pub vendor: String,
+    /// PRODUCT IDENTIFICATION.
+    #[serde(default)]
+    pub product: String,
     /// Its size.
     pub size_bytes: u64,
     /// Its logical block length.

@@ -159,8 +159,8 @@ impl AccountEntry {
 }
 
 fn checked_account(name: String, secret: String) -> Result<ChapAccount, String> {
-    if name.is_empty() || name.len() > 255 {
-        return Err("expected a CHAP user of 1 to 255 bytes".to_owned());
+    if name.is_empty() || name.len() > 255 || name.contains(char::is_control) {
+        return Err("expected a CHAP user of 1 to 255 bytes without control characters".to_owned());
     }
     let length = secret.len();
     if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&length) {

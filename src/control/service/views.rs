@@ -13,11 +13,12 @@ use crate::control::api::{GroupView, NegotiatedView, SessionView, VolumeState, V
 use crate::control::catalogue::{self, Model};
 use crate::iscsi::{AuthPolicy, Parameters};
 use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
-use crate::volume::{GroupName, Initiators, ReservationScope, sessions_run_short};
+use crate::volume::{CommonSettings, GroupName, Initiators, ReservationScope, sessions_run_short};
 
 /// What a volume's view is made of.
 pub(super) struct Volume<'a> {
     pub(super) record: &'a catalogue::Volume,
+    pub(super) common: &'a CommonSettings,
     pub(super) data: &'a Path,
     /// `None` where its store is not open.
     pub(super) route: Option<String>,
@@ -34,6 +35,7 @@ pub(super) struct Volume<'a> {
 pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
     let Volume {
         record,
+        common,
         data,
         route,
         problem,
@@ -69,6 +71,8 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         group: record.group.to_string(),
         id: record.id.to_string(),
         iqn: record.target_name.to_string(),
+        vendor: common.vendor.to_string(),
+        product: common.product.to_string(),
         size_bytes: record.size_bytes,
         block_bytes: record.settings.block_size.bytes(),
         read_only: record.settings.read_only,

@@ -170,6 +170,7 @@ impl Service {
         let sessions: Vec<_> = of_volume.cloned().collect();
         views::volume(views::Volume {
             record: volume,
+            common: &self.catalogue.policy().settings,
             data: self.catalogue.directory(),
             route: self.stores.route(volume.id),
             problem: self.problems().get(&volume.id).cloned(),
