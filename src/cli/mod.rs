@@ -18,6 +18,8 @@ mod bench_report;
 mod bench_show;
 mod bench_values;
 mod client;
+mod group_set;
+mod limits;
 mod logging;
 mod profile;
 mod repair;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::limits;
 use super::table::{Column, describe, render};
 use super::values::{human, human_seconds};
 use crate::control::api::{GroupView, ServerStatus, SessionView, VolumeState, VolumeView};
@@ -102,6 +103,7 @@ pub(super) fn volume(volume: &VolumeView) -> String {
         ReservationScope::Client => "client: all sessions of one initiator name register as one",
     };
     pairs.push(("scope", scope.to_owned()));
+    pairs.extend(limits::of_volume(&volume.limits, &volume.group));
     pairs.push(("portals", volume.portals.join(", ")));
     for warning in &volume.warnings {
         pairs.push(("warning", warning.clone()));
@@ -123,6 +125,7 @@ pub(super) fn groups(groups: &Vec<GroupView>) -> String {
         Column::Number("VOLUMES"),
         Column::Text("CHAP"),
         Column::Text("DIGESTS"),
+        Column::Text("LIMITS"),
         Column::Text("INITIATORS"),
         Column::Text("NETWORKS"),
     ];
@@ -143,6 +146,7 @@ pub(super) fn groups(groups: &Vec<GroupView>) -> String {
                     "optional"
                 }
                 .to_owned(),
+                limits::of_group(&group.limits),
                 list(&group.initiators, "any"),
                 list(&group.allow, "none"),
             ]

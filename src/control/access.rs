@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::target::Access;
-use crate::volume::{Group, GroupName};
+use crate::volume::{Group, GroupName, GroupSettings};
 
 /// Access by group, as the configuration says.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,7 @@ impl AccessBook {
         Group {
             access: access.rules.clone(),
             digests_required: access.require_digests,
+            settings: GroupSettings::default(),
         }
     }
 }

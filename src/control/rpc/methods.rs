@@ -11,7 +11,7 @@ use crate::control::service::Service;
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 17] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -19,6 +19,7 @@ pub(super) const NAMES: [&str; 16] = [
     method::VOLUME_SET,
     method::VOLUME_DELETE,
     method::GROUP_LIST,
+    method::GROUP_SET,
     method::GROUP_CREATE,
     method::GROUP_DELETE,
     method::SESSION_LIST,
@@ -79,6 +80,7 @@ fn call(
         method::VOLUME_SET => with(params, |set| service.set_volume(&set)),
         method::VOLUME_DELETE => with(params, |delete| service.delete_volume(&delete)),
         method::GROUP_LIST => with(params, |Nothing {}| Ok(service.list_groups())),
+        method::GROUP_SET => with(params, |set| service.set_group(&set)),
         method::GROUP_CREATE => with(params, |select| service.create_group(&select)),
         method::GROUP_DELETE => with(params, |select| service.delete_group(&select)),
         method::SESSION_LIST => with(params, |list| service.list_sessions(&list)),

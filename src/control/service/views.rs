@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::base::clock::Instant;
-use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
+use crate::control::api::{
+    GroupLimitsView, GroupView, LimitsView, SessionView, VolumeState, VolumeView,
+};
 use crate::control::catalogue::{self, Model};
 use crate::iscsi::AuthPolicy;
 use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
@@ -25,6 +27,7 @@ pub(super) struct Volume<'a> {
     /// `None` where it is not served.
     pub(super) identity: Option<&'a IdentityInfo>,
     pub(super) portals: Vec<String>,
+    pub(super) limits: LimitsView,
 }
 
 pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
@@ -37,6 +40,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         sessions_max,
         identity,
         portals,
+        limits,
     } = volume;
     let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
@@ -69,6 +73,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         sessions: sessions.len(),
         sessions_max,
         reservation_scope: record.settings.reservation_scope,
+        limits,
         nexuses: identity.map_or(0, |known| known.nexuses),
         owed_attentions: identity.map_or(0, |known| known.owed_attentions),
         warnings,
@@ -162,7 +167,12 @@ fn backend(spec: &BackendSpec, data: &Path) -> (&'static str, Option<PathBuf>) {
     }
 }
 
-pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupView {
+pub(super) fn group(
+    name: &GroupName,
+    volumes: usize,
+    access: &Access,
+    limits: GroupLimitsView,
+) -> GroupView {
     let Access {
         rules,
         auth,
@@ -178,6 +188,7 @@ pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupV
         },
         chap: matches!(auth, AuthPolicy::Chap(_)),
         require_digests: *require_digests,
+        limits,
     }
 }
 
