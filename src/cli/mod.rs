@@ -11,6 +11,7 @@ mod bench;
 mod bench_candidate;
 mod bench_compare;
 mod bench_floor;
+mod bench_limits;
 mod bench_load;
 mod bench_memory;
 mod bench_ratios;
