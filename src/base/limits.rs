@@ -212,6 +212,23 @@ pub const LOAD_REDIRECTIONS_MAX: u32 = 4;
 pub const VOLUME_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of the largest volume.
 pub const VOLUME_BYTES_MAX: u64 = 64 << 40;
+/// Operations per second that a volume or a group may be limited to. With fewer, a session's window of
+/// commands would wait for longer than initiators do.
+pub const OPERATIONS_LIMIT_MIN: u64 = 10;
+/// The most that may be asked for.
+pub const OPERATIONS_LIMIT_MAX: u64 = 10_000_000;
+/// Bytes per second that a volume or a group may be limited to, at least; the longest command then takes
+/// about as long as initiators wait.
+pub const BANDWIDTH_LIMIT_MIN: u64 = 1_000_000;
+/// The most that may be asked for.
+pub const BANDWIDTH_LIMIT_MAX: u64 = 1_000_000_000_000;
+/// How long unused credit of a limit adds up unless configured otherwise. A reactor that looks later
+/// than that loses some of the rate.
+pub const LIMIT_BURST_DEFAULT: Duration = Duration::from_millis(100);
+/// The shortest that may be configured.
+pub const LIMIT_BURST_MIN: Duration = Duration::from_millis(10);
+/// The longest that may be configured.
+pub const LIMIT_BURST_MAX: Duration = Duration::from_secs(3600);
 /// Volumes in one volume group.
 pub const VOLUMES_PER_GROUP_MAX: usize = 1000;
 /// Volume groups in one SAN.
@@ -229,6 +246,11 @@ const _: () = assert!(FENCE_TIMEOUT.as_millis() <= FENCE_TIMEOUT_MAX.as_millis()
 const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_millis());
 const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
+const _: () = assert!(
+    SESSION_COMMANDS_MAX as u64 / OPERATIONS_LIMIT_MIN < INITIATOR_TIMEOUT.as_secs(),
+    "a session's commands are over before its initiator gives them up"
+);
+const _: () = assert!(LIMIT_BURST_MIN.as_millis() <= LIMIT_BURST_DEFAULT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);
 // Parameter3 of an asynchronous message is seconds in 16 bits (RFC 7143 section 11.9).
 const _: () = assert!(DRAIN_DEADLINE_MAX.as_secs() <= u16::MAX as u64);

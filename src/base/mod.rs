@@ -1,6 +1,6 @@
 //! Layer 0: what every other room stands on, and nothing of the domain.
 //!
-//! Clock, buffers, slots, the RCU cell, mailboxes, CRC32C, the limits and the tuning knobs. Nothing here knows what
+//! Clock, buffers, slots, the RCU cell, mailboxes, rates, CRC32C, the limits and the tuning knobs. Nothing here knows what
 //! iSCSI, SCSI or a volume is.
 
 pub mod buddy;
@@ -11,6 +11,7 @@ pub mod doorbell;
 pub mod gather;
 pub mod limits;
 pub mod mailbox;
+pub mod rate;
 pub mod rcu;
 pub mod slots;
 mod sync;

@@ -7,12 +7,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::limits::{LimitArguments, VolumePreset};
 use super::values::{Delay, Size, human, wrapper};
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show, volume_set};
 use crate::backend::Wrapper;
 use crate::control::api::{
-    BackendKind, DrainSelect, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView,
-    method,
+    BackendKind, DrainSelect, LimitsPreset, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect,
+    VolumeView, method,
 };
 use crate::control::config::control_socket_in;
 use crate::control::rpc::{Client, ClientError};
@@ -30,6 +31,8 @@ Examples:
       memory: its content is gone when the server stops
   holdfast volume create archive --backend block --path /dev/sdb --read-only
       a device whose content no initiator may change
+  holdfast volume create db-2 --size 100GiB --limits provisioned
+      at most as many operations and bytes per second as come with its size (75000 IOPS, 1280 MB/s)
   holdfast volume create nothing --size 1TiB --backend null
       keeps nothing, for measuring everything but the disk
 
@@ -141,6 +144,11 @@ pub(super) struct CreateArguments {
     /// Whose a reservation registration is [default: san.reservation_scope, nexus]
     #[arg(long, value_enum, value_name = "SCOPE")]
     reservation_scope: Option<ScopeArgument>,
+    /// Limits: by its size, none, or as its group says; the next options come on top [default: inherit]
+    #[arg(long, value_enum, value_name = "PRESET")]
+    limits: Option<VolumePreset>,
+    #[command(flatten)]
+    limit_values: LimitArguments,
     /// For tests: hold each request in the backend for that long, such as 5ms
     #[arg(long, value_name = "TIME")]
     delay: Option<Delay>,
@@ -374,6 +382,9 @@ impl CreateArguments {
             removable: self.removable,
             sessions_max: self.sessions_max,
             reservation_scope: self.reservation_scope.map(ReservationScope::from),
+            limits: self
+                .limit_values
+                .request(self.limits.map(LimitsPreset::from)),
             delay_us: self.delay.map_or(0, |delay| delay.us),
             test_wrappers: self.test_wrapper,
         };

@@ -4,12 +4,12 @@ use std::io::Write;
 
 use clap::Subcommand;
 
-use super::Failure;
 use super::client::{Connection, Nothing};
 use super::table::{Column, render};
 use super::values::human;
+use super::{Failure, group_set, limits};
 use crate::control::access::Origin;
-use crate::control::api::{GroupSelect, GroupView, method};
+use crate::control::api::{GroupLimitsView, GroupSelect, GroupView, method};
 use crate::volume::GroupName;
 
 const SHOW_EXAMPLES: &str = "\
@@ -52,6 +52,9 @@ pub(super) enum GroupCommand {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Change what is set for a group: how much its volumes may do per second
+    #[command(after_long_help = group_set::EXAMPLES)]
+    Set(group_set::SetArguments),
     /// Delete an empty group
     Delete {
         /// The group's name
@@ -75,6 +78,7 @@ pub(super) fn run(command: GroupCommand, out: &mut dyn Write) -> Result<(), Fail
             &GroupSelect { name },
             |group: &GroupView| format!("created {}\n", group.name),
         ),
+        GroupCommand::Set(arguments) => group_set::run(arguments, out),
         GroupCommand::Delete { name, connection } => connection.ask(
             out,
             method::GROUP_DELETE,
@@ -91,6 +95,7 @@ fn list(groups: &Vec<GroupView>) -> String {
         Column::Number("VOLUMES"),
         Column::Text("CHAP"),
         Column::Text("DIGESTS"),
+        Column::Text("LIMITS"),
         Column::Text("INITIATORS"),
         Column::Text("NETWORKS"),
     ];
@@ -100,6 +105,7 @@ fn list(groups: &Vec<GroupView>) -> String {
             group.volumes.to_string(),
             if group.chap { "required" } else { "no" }.to_owned(),
             digests(group).to_owned(),
+            limits::of_group(&group.limits),
             joined(&group.initiators, "any"),
             joined(&group.allow, "none"),
         ]
@@ -149,8 +155,16 @@ fn show(group: &GroupView) -> String {
             origins.max_receive_segment,
         ),
     ];
-    let rows =
-        rules.map(|(rule, value, origin)| vec![rule.to_owned(), value, place(origin, &group.name)]);
+    let told = limits::of_group(&group.limits);
+    let chosen = if group.limits == GroupLimitsView::default() {
+        "default"
+    } else {
+        "group set"
+    };
+    let rows = rules
+        .map(|(rule, value, origin)| vec![rule.to_owned(), value, place(origin, &group.name)])
+        .into_iter()
+        .chain([vec!["limits".to_owned(), told, chosen.to_owned()]]);
     let plural = if group.volumes == 1 { "" } else { "s" };
     let table = render(&columns, rows);
     format!(
@@ -216,6 +230,7 @@ mod tests {
             max_burst_length: 262_144,
             first_burst_length: 65_536,
             max_receive_segment: 262_144,
+            limits: GroupLimitsView::default(),
             origins: Origins {
                 allow: Origin::Access,
                 initiators: Origin::Default,
@@ -236,6 +251,7 @@ sessions_per_initiator  32                      [limits]
 max_burst_length        256.0 KiB               default
 first_burst_length      64.0 KiB                default
 max_receive_segment     256.0 KiB               default
+limits                  none                    default
 ";
         assert_eq!(show(&group), shown);
     }

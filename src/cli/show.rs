@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::limits;
 use super::table::{Column, describe, render};
 use super::values::{human, human_seconds};
 use crate::control::api::{ServerStatus, SessionView, VolumeState, VolumeView};
@@ -102,6 +103,7 @@ pub(super) fn volume(volume: &VolumeView) -> String {
         ReservationScope::Client => "client: all sessions of one initiator name register as one",
     };
     pairs.push(("scope", scope.to_owned()));
+    pairs.extend(limits::of_volume(&volume.limits, &volume.group));
     pairs.push(("portals", volume.portals.join(", ")));
     for warning in &volume.warnings {
         pairs.push(("warning", warning.clone()));

@@ -13,7 +13,7 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Drain, Forecast, IdentityInfo, Preemption,
+    self, Cleared, ConnectionPlacement, Drain, Forecast, IdentityInfo, Limits, Preemption,
     ReservationReport, Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
@@ -133,6 +133,10 @@ impl DataPlane for DataPath {
 
     fn set_sessions_max(&self, volume: VolumeId, sessions_max: u32) -> Result<(), PlaneError> {
         Ok(self.0.set_sessions_max(volume, sessions_max)?)
+    }
+
+    fn set_limits(&self, volume: VolumeId, limits: Option<Arc<Limits>>) -> Result<(), PlaneError> {
+        Ok(self.0.set_limits(volume, limits)?)
     }
 
     fn grow_volume(&self, volume: VolumeId, size_bytes: u64) -> Result<(), PlaneError> {

@@ -12,8 +12,8 @@ use crate::backend::Store;
 use crate::base::tuning::Tuning;
 use crate::reservation::{Key, history};
 use crate::target::{
-    Access, Cleared, Drain, Forecast, IdentityInfo, Preemption, Redirect, ReservationReport,
-    ReservationStore, SessionInfo,
+    Access, Cleared, Drain, Forecast, IdentityInfo, Limits, Preemption, Redirect,
+    ReservationReport, ReservationStore, SessionInfo,
 };
 use crate::volume::{ReservationScope, VolumeId};
 
@@ -45,6 +45,12 @@ pub trait DataPlane: Send + Sync {
     /// [`PlaneError::UnknownVolume`] where the id is not served; [`PlaneError::Failed`] where it can't
     /// remember so many.
     fn set_sessions_max(&self, id: VolumeId, sessions_max: u32) -> Result<(), PlaneError>;
+
+    /// Holds a volume to other limits from now on; `None`: to none.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn set_limits(&self, id: VolumeId, limits: Option<Arc<Limits>>) -> Result<(), PlaneError>;
 
     /// Tells initiators that a volume, whose store has grown, is larger: CAPACITY DATA HAS CHANGED
     /// on every nexus (SBC-4 section 4.10).

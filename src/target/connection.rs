@@ -65,6 +65,8 @@ pub(crate) struct Conn {
     pub(crate) active: Vec<Option<Active>>,
     /// Commands that wait for their turn, in order.
     pub(crate) dormant: VecDeque<Command>,
+    /// Commands that wait for the limits of the volume, in order.
+    pub(crate) limited: VecDeque<Command>,
     /// Tasks that are active and not dormant.
     pub(crate) enabled: u32,
     /// The ORDERED command that is enabled.
@@ -155,6 +157,8 @@ pub(crate) struct Active {
 pub(crate) enum Work {
     /// A command that waits for its turn (ORDERED, or behind one that is).
     Dormant,
+    /// A command that waits for the limits of its volume.
+    Limited,
     /// A command that waits for a buffer.
     Starving,
     /// A READ of one piece.
@@ -292,6 +296,7 @@ impl Conn {
             copies: CopyDesk::default(),
             active: Vec::new(),
             dormant: VecDeque::new(),
+            limited: VecDeque::new(),
             enabled: 0,
             ordered: None,
             outstanding: 0,

@@ -5,6 +5,7 @@
 
 use super::connection::{Conn, Phase, Work};
 use super::home::Home;
+use super::limit::Lines;
 use super::local::{Local, MediumDone, Request};
 use super::message::{Message, Origin, PieceDone, Reply};
 use super::outlists::Outlists;
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     buffer_queue: VecDeque<BufferWaiter>,
     /// Commands that wait for a buffer.
     pub(crate) starving: VecDeque<(SlotKey, Command)>,
+    /// Commands that wait for the limits of their volumes.
+    pub(crate) lines: Lines,
     dirty: Vec<SlotKey>,
     events: Vec<NetEvent>,
     completions: Vec<Completion>,
@@ -139,6 +142,7 @@ impl Core {
             timers: BinaryHeap::new(),
             buffer_queue: VecDeque::new(),
             starving: VecDeque::new(),
+            lines: Lines::default(),
             dirty: Vec::new(),
             events: Vec::new(),
             completions: Vec::with_capacity(limits::CHANNEL_REQUESTS_MAX.into()),
@@ -160,6 +164,19 @@ impl Core {
                 if let Some(Waiter::Call(sender)) = self.waiters.remove(token) {
                     let _ = sender.send(reply);
                 }
+            }
+            Message::Wait { volume, ticket } => self.enter_line(volume, ticket, None, turn),
+            Message::Go { volume, ticket } => self.go_on(volume, ticket, turn),
+            Message::Forget {
+                volume,
+                reactor,
+                connection,
+                tasks,
+            } => {
+                let now = turn.now();
+                let flow = (reactor, connection);
+                self.lines
+                    .change(volume, |line| line.forget(flow, &tasks, now));
             }
             Message::Adopt(moving) => self.adopt(*moving, turn),
             Message::Control(request) => self.control(request, turn),
@@ -577,7 +594,8 @@ impl Core {
             self.shards.next_deadline()
         };
         let net = self.net.next_deadline();
-        [timer, sweep, reclaim, channels, net]
+        let limits = self.lines.next_deadline();
+        [timer, sweep, reclaim, channels, net, limits]
             .into_iter()
             .flatten()
             .min()
@@ -617,6 +635,9 @@ impl App for Core {
         let mut busy = self.poll_net(turn);
         busy |= self.poll_backends(turn);
         busy |= self.expire_timers(turn);
+        if self.lines.next_deadline().is_some() {
+            busy |= self.release_due(turn);
+        }
         self.sweep(turn);
         if !self.starving.is_empty() || !self.buffer_queue.is_empty() {
             self.feed_starving(turn);

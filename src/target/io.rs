@@ -6,6 +6,7 @@
 use super::at_once::Errand;
 use super::connection::{Active, Conn, Phase, Quiet, Work, WritePlan};
 use super::core::{Core, Turn};
+use super::limit::Credit;
 use super::local::{AbortSelect, Answer};
 use super::message::{Origin, Piece};
 use super::procedure::Procedure;
@@ -97,13 +98,13 @@ impl Core {
                 }
             }
         }
-        self.start(key, command, attention, turn);
+        self.start(key, command, attention, Credit::Ask, turn);
         if ordered && let Some(conn) = self.connections.get_mut(key) {
             conn.ordered = conn.active_mut(task).is_some().then_some(task);
         }
     }
 
-    /// Starts a command anew that waited for a buffer.
+    /// Starts a command anew that waited for a buffer, or for the limits of its volume.
     pub(crate) fn retry(&mut self, key: SlotKey, command: Command, turn: &mut Turn<'_, '_>) {
         let task = command.task;
         let Some(conn) = self.connections.get_mut(key) else {
@@ -111,7 +112,7 @@ impl Core {
         };
         let ordered = conn.ordered == Some(task);
         conn.deactivate(task);
-        self.start(key, command, None, turn);
+        self.start(key, command, None, Credit::Has, turn);
         if let (true, Some(conn)) = (ordered, self.connections.get_mut(key)) {
             conn.ordered = conn.active_mut(task).is_some().then_some(task);
         }
@@ -123,6 +124,7 @@ impl Core {
         key: SlotKey,
         command: Command,
         attention: Option<UnitAttention>,
+        credit: Credit,
         turn: &mut Turn<'_, '_>,
     ) {
         let Some(conn) = self.connections.get_mut(key) else {
@@ -142,7 +144,15 @@ impl Core {
             attention,
             timestamp_ms: self.shared.wall_clock_ms(turn.tick.now),
         };
-        match scsi::plan(cdb, &view) {
+        let volume = (session.volume.index, session.volume.home);
+        let plan = scsi::plan(cdb, &view);
+        if self.lines.has(volume.0)
+            && credit == Credit::Ask
+            && let Some(wait) = self.ask_credit(volume, &command, &plan, turn.now())
+        {
+            return self.wait_for_credit(key, command, volume, wait, turn);
+        }
+        match plan {
             Plan::Read { range, .. } if self.is_short(key, &range) => {
                 self.read(key, command, range, turn);
             }
@@ -331,9 +341,14 @@ impl Core {
                     let _ = sender.send(result.map(|()| buffer));
                 }
             }
-            (Work::Dormant | Work::Starving | Work::Read { .. } | Work::Write { .. }, _) => {
-                turn.tick.driver.pool.recycle(buffer)
-            }
+            (
+                Work::Dormant
+                | Work::Limited
+                | Work::Starving
+                | Work::Read { .. }
+                | Work::Write { .. },
+                _,
+            ) => turn.tick.driver.pool.recycle(buffer),
         }
     }
 
@@ -489,7 +504,11 @@ impl Core {
                 self.fail(key, task, &failure, turn);
             }
             (
-                Work::Dormant | Work::Starving | Work::AwaitData(_) | Work::Procedure { .. },
+                Work::Dormant
+                | Work::Limited
+                | Work::Starving
+                | Work::AwaitData(_)
+                | Work::Procedure { .. },
                 Ok(_),
             ) => {}
         }

@@ -4,6 +4,7 @@ use super::connection::Moving;
 use super::drains::Drain;
 use super::handle::ControlRequest;
 use super::in_flight::InFlight;
+use super::limit::{Limits, Ticket};
 use super::reserve::Sender;
 use super::tokens::Rod;
 use super::volume::{Volume, VolumeIndex};
@@ -37,6 +38,17 @@ pub(crate) enum Message {
     },
     /// Its answer.
     Reply { token: SlotKey, reply: Reply },
+    /// To a volume's home: a command waits for the volume's limits.
+    Wait { volume: VolumeIndex, ticket: Ticket },
+    /// From there: it goes on.
+    Go { volume: VolumeIndex, ticket: Ticket },
+    /// To there: these commands of a connection of the sender's wait no longer.
+    Forget {
+        volume: VolumeIndex,
+        reactor: usize,
+        connection: SlotKey,
+        tasks: Vec<TaskId>,
+    },
     /// A connection that moves here at the end of its login.
     Adopt(Box<Moving>),
     /// From another thread.
@@ -117,6 +129,11 @@ pub(crate) enum Call {
     Retire(VolumeIndex),
     /// Close it.
     Detach(VolumeIndex),
+    /// Hold it to other limits, or none.
+    Limit {
+        volume: VolumeIndex,
+        limits: Option<Arc<Limits>>,
+    },
     /// Answer when every write that was issued under an older snapshot for these nexuses is over.
     Fence {
         volume: VolumeIndex,

@@ -27,6 +27,7 @@
 //! | `store` | the way to the store of reservations |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
 //! | `in_flight` | who has commands under way, for an operator |
+//! | `limit` | operations and bytes per second: who waits, and who goes next |
 //! | `serve`, `message` | what reactors ask of each other |
 //! | `task_management` | aborts and resets |
 //!
@@ -53,6 +54,7 @@ mod hold;
 mod home;
 mod in_flight;
 mod io;
+mod limit;
 mod local;
 mod login;
 mod medium;
@@ -86,6 +88,7 @@ pub use directory::Redirect;
 pub use drains::{Drain, DrainScope};
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
 pub use in_flight::InFlight;
+pub use limit::{LimitUsage, Limits};
 pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};
 pub use shards::{ShardMap, ShardPlacement};
 pub use shared::ConnectionPlacement;

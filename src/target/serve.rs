@@ -39,7 +39,12 @@ impl Core {
             }
             Call::Detach(volume) => {
                 self.shards.remove(volume);
+                self.lines.remove(volume);
                 self.homes.remove(&volume);
+                turn.reply(asker.0, asker.1, Reply::Done);
+            }
+            Call::Limit { volume, limits } => {
+                self.set_limits(volume, limits, turn);
                 turn.reply(asker.0, asker.1, Reply::Done);
             }
             Call::Fence { volume, lost } => {

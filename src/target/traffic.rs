@@ -342,6 +342,7 @@ impl Core {
             return 0;
         };
         let mut aborted_tasks = 0;
+        let mut waited = false;
         let mut buffers = Vec::new();
         for position in 0..conn.active.len() {
             let Some(active) = conn.active[position].as_mut() else {
@@ -359,7 +360,8 @@ impl Core {
             let task = active.task;
             aborted_tasks += 1;
             match &mut active.work {
-                Work::Dormant | Work::Starving | Work::AwaitData(_) => {
+                Work::Dormant | Work::Limited | Work::Starving | Work::AwaitData(_) => {
+                    waited |= matches!(active.work, Work::Limited);
                     if let Work::AwaitData(plan) = active.work {
                         conn.held_bytes -= plan.length;
                     }
@@ -384,6 +386,9 @@ impl Core {
         }
         for buffer in buffers {
             turn.tick.driver.pool.recycle(buffer);
+        }
+        if waited {
+            self.forget_aborted(key, turn);
         }
         self.mark_dirty(key);
         aborted_tasks

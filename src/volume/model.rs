@@ -3,6 +3,7 @@
 use super::access::{AccessOverrides, AccessRules};
 use super::identity::VolumeId;
 use super::iscsi_name::IscsiName;
+use super::limits::LimitSettings;
 use super::name::{GroupName, SanName, VolumeName};
 use super::settings::VolumeSettings;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,17 @@ pub struct Group {
     pub access: AccessRules,
     /// Whether a login without CRC32C for header and data digest is refused.
     pub digests_required: bool,
+    /// What an operator has set for the group.
+    pub settings: GroupSettings,
+}
+
+/// What an operator sets for a group while the server runs; the rest is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupSettings {
+    /// Operations and bytes per second.
+    #[serde(skip_serializing_if = "LimitSettings::is_default")]
+    pub limits: LimitSettings,
 }
 
 impl Group {
@@ -33,6 +45,7 @@ impl Group {
         Self {
             access: AccessRules::loopback(),
             digests_required: false,
+            settings: GroupSettings::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How volumes present themselves: blocks, size, limits, INQUIRY texts.
 
+use super::limits::{LimitChange, LimitError, LimitSettings};
 use crate::base::limits::{
     VOLUME_BYTES_MAX, VOLUME_BYTES_MIN, VOLUME_SESSIONS_DEFAULT, VOLUME_SESSIONS_MAX,
     VOLUME_SESSIONS_SHORT_MIN, VOLUME_SESSIONS_SHORT_PERCENT,
@@ -114,6 +115,9 @@ pub enum SettingsError {
         /// The size that was asked for.
         asked: u32,
     },
+    /// Limits that can't be.
+    #[error(transparent)]
+    Limits(#[from] LimitError),
     /// A text that INQUIRY cannot carry.
     #[error("{text:?} as INQUIRY text, expected at most {length_max} printable ASCII characters")]
     Inquiry {
@@ -195,6 +199,9 @@ pub struct VolumeSettings {
     /// Whose a registration is. Another scope would make other registrants of those that have
     /// registered, so it changes only while nobody has.
     pub reservation_scope: ReservationScope,
+    /// Operations and bytes per second.
+    #[serde(skip_serializing_if = "LimitSettings::is_default")]
+    pub limits: LimitSettings,
 }
 
 /// What holds for all volumes, as far as none has a setting of its own.
@@ -234,6 +241,8 @@ pub struct SettingsChange {
     pub sessions_max: Option<Option<u32>>,
     /// Whose a registration is.
     pub reservation_scope: Option<ReservationScope>,
+    /// Operations and bytes per second.
+    pub limits: LimitChange,
 }
 
 /// When settings may take the place of others.
@@ -303,6 +312,7 @@ impl VolumeSettings {
             removable: change.removable.unwrap_or(self.removable),
             sessions_max: change.sessions_max.unwrap_or(self.sessions_max),
             reservation_scope: change.reservation_scope.unwrap_or(self.reservation_scope),
+            limits: self.limits.changed_by(&change.limits),
         };
         changed.check().map(|()| changed)
     }
@@ -335,7 +345,7 @@ impl VolumeSettings {
             Some(sessions) if !(1..=VOLUME_SESSIONS_MAX).contains(&sessions) => {
                 Err(SettingsError::Sessions(sessions))
             }
-            _ => Ok(()),
+            _ => Ok(self.limits.check()?),
         }
     }
 }
@@ -496,6 +506,7 @@ mod tests {
             removable: Some(true),
             reservation_scope: Some(ReservationScope::Client),
             sessions_max,
+            limits: LimitChange::default(),
             block_size: None,
         };
         let settings = [

@@ -10,6 +10,7 @@ mod support;
 mod connect;
 mod groups;
 mod help;
+mod limits;
 mod reservations;
 mod sessions;
 mod transcript;

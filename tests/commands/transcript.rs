@@ -6,7 +6,7 @@ use crate::support::server::{Server, holdfast};
 
 /// What differs from run to run, and the word that stands for it. In this order: a rule sees what the
 /// ones before it have left.
-const PASSING: [(&str, &str); 10] = [
+const PASSING: [(&str, &str); 11] = [
     (r"/\S*/holdfast-\w{6}/", "[TEMP]/"),
     (
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -18,6 +18,7 @@ const PASSING: [(&str, &str); 10] = [
     (r#"("(process_id|pid)": )\d+"#, "$1[PID]"),
     (r#"("(since|left)_ms": )\d+"#, "$1[MS]"),
     (r"(process |pid )( *)\d+", "$1$2[PID]"),
+    (r#"("span_ms": )\d+"#, "$1[SPAN]"),
     (r"\b\d+(\.\d+)? (ms|µs|us)\b", "[SPAN]"),
     (r"\b\d+ ?s\b", "[SPAN]"),
 ];

@@ -215,7 +215,7 @@ fn initiators(group: &GroupView, meant: Option<&IscsiName>) -> Result<Vec<String
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::control::api::VolumeState;
+    use crate::control::api::{GroupLimitsView, LimitsView, VolumeState};
     use crate::volume::ReservationScope;
 
     pub(in super::super) fn volume(portals: &[&str]) -> VolumeView {
@@ -243,6 +243,7 @@ pub(super) mod tests {
             nexuses: 0,
             owed_attentions: 0,
             warnings: Vec::new(),
+            limits: LimitsView::default(),
             portals: portals.iter().map(|portal| (*portal).to_owned()).collect(),
         }
     }
@@ -262,6 +263,7 @@ pub(super) mod tests {
             max_burst_length: 1 << 20,
             first_burst_length: 256 << 10,
             max_receive_segment: 256 << 10,
+            limits: GroupLimitsView::default(),
             origins: crate::control::access::Origins::default(),
         }
     }

@@ -11,9 +11,11 @@ use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
 mod drains;
+mod limits;
 mod reservations;
 
 pub use drains::*;
+pub use limits::*;
 pub use reservations::*;
 
 /// Names of the methods.
@@ -34,6 +36,8 @@ pub mod method {
     pub const GROUP_LIST: &str = "group.list";
     /// One group: [`super::GroupSelect`] → [`super::GroupView`].
     pub const GROUP_SHOW: &str = "group.show";
+    /// Changes what is set for a group: [`super::GroupSet`] → [`super::GroupView`].
+    pub const GROUP_SET: &str = "group.set";
     /// Makes a group: [`super::GroupSelect`] → [`super::GroupView`].
     pub const GROUP_CREATE: &str = "group.create";
     /// Deletes an empty group: [`super::GroupSelect`] → [`super::GroupView`].
@@ -111,6 +115,9 @@ pub struct VolumeCreate {
     /// Whose a reservation registration is: `nexus` or `client`; left out: as configured.
     #[serde(default)]
     pub reservation_scope: Option<ReservationScope>,
+    /// How many operations and bytes per second; left out: as its group says.
+    #[serde(default)]
+    pub limits: LimitsSet,
     /// For tests: for how long the backend holds each request, in microseconds.
     #[serde(default)]
     pub delay_us: u64,
@@ -140,7 +147,7 @@ pub struct VolumeResize {
 
 /// Parameters of `volume.set`; what is left out stays as it is.
 ///
-/// `sessions_max` changes at any time. `read_only`, `removable` and `reservation_scope` change only while
+/// `sessions_max` and `limits` change at any time. `read_only`, `removable` and `reservation_scope` change only while
 /// nobody uses the volume: no session, no registration, no reservation. `block_bytes` never changes: it
 /// is here to be refused with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +168,9 @@ pub struct VolumeSet {
     /// Whose a reservation registration is: `nexus` or `client`.
     #[serde(default)]
     pub reservation_scope: Option<ReservationScope>,
+    /// How many operations and bytes per second.
+    #[serde(default)]
+    pub limits: LimitsSet,
     /// The logical block length that it has.
     #[serde(default)]
     pub block_bytes: Option<BlockSize>,
@@ -268,6 +278,9 @@ pub struct VolumeView {
     pub sessions_max: u32,
     /// Whose a reservation registration is.
     pub reservation_scope: ReservationScope,
+    /// How many operations and bytes per second it may have.
+    #[serde(default)]
+    pub limits: LimitsView,
     /// How many registrants it knows: logged in, registered, or with a copy under way.
     pub nexuses: usize,
     /// How many registrants will be told something by unit attention when they log in again.
@@ -318,6 +331,9 @@ pub struct GroupView {
     /// What says so: `group`, `access`, `limits`, `environment` or `default` for each key.
     #[serde(default)]
     pub origins: Origins,
+    /// How many operations and bytes per second its volumes may have together.
+    #[serde(default)]
+    pub limits: GroupLimitsView,
 }
 
 /// A session as the control socket shows it.

@@ -45,8 +45,8 @@ use super::access::AccessBook;
 use crate::backend::BackendSpec;
 use crate::target::{ReservationStore, ReservationUpdate, StoreFailed};
 use crate::volume::{
-    self, CommonSettings, GroupName, NamingAuthority, NewVolume, SanName, VolumeId, VolumeName,
-    VolumeSettings,
+    self, CommonSettings, GroupName, GroupSettings, NamingAuthority, NewVolume, SanName, VolumeId,
+    VolumeName, VolumeSettings,
 };
 
 /// A volume, with what stores its blocks. A relative path begins at the data directory.
@@ -87,6 +87,35 @@ struct Row {
     volume: Volume,
 }
 
+/// The row of a group: its name, and what has been set for it, if anything was. Access rules are
+/// configured and not kept.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum GroupRow {
+    Plain(GroupName),
+    Set {
+        name: GroupName,
+        settings: GroupSettings,
+    },
+}
+
+impl GroupRow {
+    fn of(name: &GroupName, settings: GroupSettings) -> Self {
+        let name = name.clone();
+        match settings == GroupSettings::default() {
+            true => Self::Plain(name),
+            false => Self::Set { name, settings },
+        }
+    }
+
+    fn into_parts(self) -> (GroupName, GroupSettings) {
+        match self {
+            Self::Plain(name) => (name, GroupSettings::default()),
+            Self::Set { name, settings } => (name, settings),
+        }
+    }
+}
+
 /// The open catalogue. Changes take turns.
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 pub struct Catalogue {
@@ -121,11 +150,17 @@ impl Catalogue {
         table.check_san(&policy.san)?;
         let mut model = Model::new(policy.authority.clone());
         model.create_san(policy.san.clone())?;
-        for name in policy.access.groups.keys() {
-            table.put_group(name)?;
+        let known = table.groups::<GroupRow>()?;
+        let known: BTreeMap<_, _> = known.into_iter().map(GroupRow::into_parts).collect();
+        let configured = policy.access.groups.keys();
+        for name in configured.filter(|name| !known.contains_key(*name)) {
+            let settings = GroupSettings::default();
+            table.put_group(name, &GroupRow::of(name, settings))?;
+            model.create_group(&policy.san, name.clone(), policy.access.model_of(name))?;
         }
-        for name in table.groups::<GroupName>()? {
-            let group = policy.access.model_of(&name);
+        for (name, settings) in known {
+            let mut group = policy.access.model_of(&name);
+            group.settings = settings;
             model.create_group(&policy.san, name, group)?;
         }
         let (mut unfinished, mut unreadable) = (Vec::new(), BTreeMap::new());
@@ -267,7 +302,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         self.make_group_in(&mut model, &volume.group)?;
         model.restore_volume(volume.clone())?;
-        self.put_volume(volume)?;
+        self.put_volume(volume, &model)?;
         *present = Arc::new(model);
         Ok(())
     }
@@ -311,7 +346,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         model.resize_volume(volume.id, size_bytes)?;
         let grown = model.volume(volume.id)?.clone();
-        self.put_volume(&grown)?;
+        self.put_volume(&grown, &model)?;
         *present = Arc::new(model);
         Ok(grown)
     }
@@ -329,7 +364,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         model.set_volume(volume.id, settings)?;
         let set = model.volume(volume.id)?.clone();
-        self.put_volume(&set)?;
+        self.put_volume(&set, &model)?;
         *present = Arc::new(model);
         Ok(set)
     }
@@ -342,8 +377,28 @@ impl Catalogue {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
         let group = self.policy.access.model_of(name);
+        let row = GroupRow::of(name, group.settings);
         model.create_group(&self.policy.san, name.clone(), group)?;
-        self.table.put_group(name)?;
+        self.table.put_group(name, &row)?;
+        *present = Arc::new(model);
+        Ok(())
+    }
+
+    /// Sets what is set of a group while the server runs.
+    ///
+    /// # Errors
+    /// There is none, or the store failed; nothing has changed.
+    pub fn set_group(
+        &self,
+        name: &GroupName,
+        settings: GroupSettings,
+    ) -> Result<(), CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        let mut group = model.group(&self.policy.san, name)?.clone();
+        group.settings = settings;
+        model.update_group(&self.policy.san, name, group)?;
+        self.table.put_group(name, &GroupRow::of(name, settings))?;
         *present = Arc::new(model);
         Ok(())
     }
@@ -420,13 +475,16 @@ impl Catalogue {
         Ok(())
     }
 
-    fn put_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
+    /// Puts a volume's row, and that of its group as `model` has it.
+    fn put_volume(&self, volume: &Volume, model: &Model) -> Result<(), CatalogueError> {
         let row = Row {
             made: true,
             volume: volume.clone(),
         };
+        let group = model.group(&volume.san, &volume.group)?;
+        let group_row = GroupRow::of(&volume.group, group.settings);
         self.table
-            .put_volume(volume.name.as_str(), &row, &volume.group)
+            .put_volume(volume.name.as_str(), &row, (&volume.group, &group_row))
     }
 
     /// Saves changes of reservations in one transaction; the outcome of each, for its volume may have

@@ -122,7 +122,7 @@ impl Table {
         self.set_meta(key, &row)
     }
 
-    /// The names of all groups.
+    /// The rows of all groups.
     pub(super) fn groups<T: DeserializeOwned>(&self) -> Result<Vec<T>, CatalogueError> {
         let rows = self.all(GROUPS)?.into_iter();
         rows.map(|(name, row)| {
@@ -139,8 +139,12 @@ impl Table {
         self.all(VOLUMES)
     }
 
-    pub(super) fn put_group(&self, name: &GroupName) -> Result<(), CatalogueError> {
-        let row = self.encode(name)?;
+    pub(super) fn put_group(
+        &self,
+        name: &GroupName,
+        row: &impl Serialize,
+    ) -> Result<(), CatalogueError> {
+        let row = self.encode(row)?;
         self.file
             .write(|transaction| put(transaction, GROUPS, name.as_str(), &row))
     }
@@ -171,11 +175,11 @@ impl Table {
         &self,
         name: &str,
         row: &impl Serialize,
-        group: &GroupName,
+        group: (&GroupName, &impl Serialize),
     ) -> Result<(), CatalogueError> {
-        let (row, group_row) = (self.encode(row)?, self.encode(group)?);
+        let (row, group_row) = (self.encode(row)?, self.encode(group.1)?);
         self.file.write(|transaction| {
-            put(transaction, GROUPS, group.as_str(), &group_row)?;
+            put(transaction, GROUPS, group.0.as_str(), &group_row)?;
             put(transaction, VOLUMES, name, &row)
         })
     }

@@ -11,7 +11,7 @@ use crate::control::service::Service;
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 20] = [
+pub(super) const NAMES: [&str; 21] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -20,6 +20,7 @@ pub(super) const NAMES: [&str; 20] = [
     method::VOLUME_DELETE,
     method::GROUP_LIST,
     method::GROUP_SHOW,
+    method::GROUP_SET,
     method::GROUP_CREATE,
     method::GROUP_DELETE,
     method::SESSION_LIST,
@@ -84,6 +85,7 @@ fn call(
         method::VOLUME_DELETE => with(params, |delete| service.delete_volume(&delete)),
         method::GROUP_LIST => with(params, |Nothing {}| Ok(service.list_groups())),
         method::GROUP_SHOW => with(params, |select| service.show_group(&select)),
+        method::GROUP_SET => with(params, |set| service.set_group(&set)),
         method::GROUP_CREATE => with(params, |select| service.create_group(&select)),
         method::GROUP_DELETE => with(params, |select| service.delete_group(&select)),
         method::SESSION_LIST => with(params, |list| service.list_sessions(&list)),

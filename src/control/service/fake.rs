@@ -22,8 +22,8 @@ use crate::reservation::{
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Drain, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport,
-    SessionInfo,
+    Change, Cleared, Drain, Forecast, IdentityInfo, InFlight, Limits, Preemption,
+    ReservationReport, SessionInfo,
 };
 use crate::volume::VolumeId;
 
@@ -86,6 +86,7 @@ struct State {
     refusal: Option<String>,
     refusal_once: Option<String>,
     calls: Vec<&'static str>,
+    limits: Vec<(VolumeId, Option<Arc<Limits>>)>,
 }
 
 impl Default for State {
@@ -101,6 +102,7 @@ impl Default for State {
             refusal: None,
             refusal_once: None,
             calls: Vec::new(),
+            limits: Vec::new(),
         }
     }
 }
@@ -133,6 +135,11 @@ impl FakePlane {
     /// The order in which it was drained and stopped.
     pub(crate) fn calls(&self) -> Vec<&'static str> {
         self.state.lock().unwrap().calls.clone()
+    }
+
+    /// What it was told of limits since the last time.
+    pub(crate) fn take_limits(&self) -> Vec<(VolumeId, Option<Arc<Limits>>)> {
+        std::mem::take(&mut self.state.lock().unwrap().limits)
     }
 
     /// Lets the next changes fail.
@@ -225,6 +232,18 @@ impl DataPlane for FakePlane {
             .get_mut(&id)
             .ok_or(PlaneError::UnknownVolume)?;
         volume.sessions_max = sessions_max;
+        Ok(())
+    }
+
+    fn set_limits(&self, id: VolumeId, limits: Option<Arc<Limits>>) -> Result<(), PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        if let Some(message) = &state.refusal {
+            return Err(PlaneError::Failed(message.clone()));
+        }
+        if !state.volumes.contains_key(&id) {
+            return Err(PlaneError::UnknownVolume);
+        }
+        state.limits.push((id, limits));
         Ok(())
     }
 

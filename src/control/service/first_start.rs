@@ -1,7 +1,7 @@
 //! The first start on an empty data directory: one group, one volume, ready to be used.
 
 use super::Service;
-use crate::control::api::{BackendKind, VolumeCreate};
+use crate::control::api::{BackendKind, LimitsSet, VolumeCreate};
 use crate::control::error::{ControlError, ErrorKind};
 use crate::volume::{BlockSize, GroupName, NameError};
 
@@ -27,6 +27,7 @@ impl Service {
             removable: false,
             sessions_max: None,
             reservation_scope: None,
+            limits: LimitsSet::default(),
             delay_us: 0,
             test_wrappers: Vec::new(),
         };

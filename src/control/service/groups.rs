@@ -1,6 +1,6 @@
 //! List, create and delete volume groups.
 
-use super::{Service, views};
+use super::{Service, limits, views};
 use crate::control::api::{GroupSelect, GroupView};
 use crate::control::catalogue::Model;
 use crate::control::error::{ControlError, ErrorKind};
@@ -59,9 +59,11 @@ impl Service {
         Ok(view)
     }
 
-    fn group_view(&self, name: &GroupName, model: &Model) -> GroupView {
+    pub(super) fn group_view(&self, name: &GroupName, model: &Model) -> GroupView {
         let policy = self.catalogue.policy();
         let volumes = model.volumes_of(&policy.san, name).count();
-        views::group(name, volumes, policy.access.ruling_of(name))
+        let settings = model.group(&policy.san, name).map(|group| group.settings);
+        let limits = limits::group_view(&settings.unwrap_or_default().limits);
+        views::group(name, volumes, policy.access.ruling_of(name), limits)
     }
 }

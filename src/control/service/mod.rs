@@ -9,6 +9,7 @@ pub(crate) mod fake;
 mod first_start;
 mod followers;
 mod groups;
+mod limits;
 mod refusal;
 mod reservation_views;
 mod reservations;
@@ -25,6 +26,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use crossbeam_channel::Sender;
 
 use self::followers::Followers;
+use self::limits::LimitBook;
 use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
 use super::api::{ServerStatus, SessionList, SessionView};
@@ -74,6 +76,8 @@ pub struct Service {
     followers: Followers,
     /// Why volumes are not served, of those that are not.
     problems: Mutex<BTreeMap<VolumeId, String>>,
+    /// What the data path keeps of limits.
+    limit_book: Mutex<LimitBook>,
 }
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -99,6 +103,7 @@ impl Service {
             turn: Mutex::new(()),
             followers: Followers::default(),
             problems: Mutex::new(BTreeMap::new()),
+            limit_book: Mutex::new(LimitBook::default()),
         }
     }
 
@@ -252,7 +257,12 @@ impl Service {
             .map_err(|error| match error {
                 PlaneError::Reservations { reason, .. } => self.unbelieved(volume, &reason),
                 error => about_volume(&volume.name, &error),
-            })
+            })?;
+        self.forget_limits(volume.id);
+        self.limit(volume).inspect_err(|_| {
+            // It is served with its limits, or not at all.
+            let _ = self.plane.detach_volume(volume.id, true);
+        })
     }
 
     /// It must never come up as "no reservation": a fenced node would write again.
@@ -286,6 +296,7 @@ impl Service {
     fn discard(&self, volume: &Volume) -> Result<(), ControlError> {
         self.catalogue.remove_volume(volume)?;
         self.problems().remove(&volume.id);
+        self.forget_limits(volume.id);
         self.stores.remove(volume);
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::control::api::{
-    BackendKind, GroupSelect, HistoryQuery, PreemptCheck, ReservationClear, VolumeCreate,
-    VolumeDelete, VolumeResize, VolumeSelect, VolumeState,
+    BackendKind, GroupSelect, HistoryQuery, LimitsSet, PreemptCheck, ReservationClear,
+    VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeState,
 };
 use crate::control::catalogue::own_file;
 use crate::reservation::history::Process;
@@ -25,6 +25,7 @@ fn create(name: &str) -> VolumeCreate {
         removable: false,
         sessions_max: None,
         reservation_scope: None,
+        limits: LimitsSet::default(),
         delay_us: 0,
         test_wrappers: Vec::new(),
     }

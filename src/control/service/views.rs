@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::base::clock::Instant;
-use crate::base::limits;
+use crate::base::limits::RECEIVE_DATA_SEGMENT_BYTES;
 use crate::control::access::Ruling;
-use crate::control::api::{GroupView, NegotiatedView, SessionView, VolumeState, VolumeView};
+use crate::control::api::{
+    GroupLimitsView, GroupView, LimitsView, NegotiatedView, SessionView, VolumeState, VolumeView,
+};
 use crate::control::catalogue::{self, Model};
 use crate::iscsi::{AuthPolicy, Parameters};
 use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
@@ -30,6 +32,7 @@ pub(super) struct Volume<'a> {
     pub(super) portals: Vec<String>,
     /// What is said of nodes that are kept off it.
     pub(super) drains: Vec<String>,
+    pub(super) limits: LimitsView,
 }
 
 pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
@@ -44,6 +47,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         identity,
         portals,
         drains,
+        limits,
     } = volume;
     let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
@@ -87,6 +91,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         sessions: sessions.len(),
         sessions_max,
         reservation_scope: record.settings.reservation_scope,
+        limits,
         nexuses: identity.map_or(0, |known| known.nexuses),
         owed_attentions: identity.map_or(0, |known| known.owed_attentions),
         warnings,
@@ -180,7 +185,12 @@ fn backend(spec: &BackendSpec, data: &Path) -> (&'static str, Option<PathBuf>) {
     }
 }
 
-pub(super) fn group(name: &GroupName, volumes: usize, ruling: &Ruling) -> GroupView {
+pub(super) fn group(
+    name: &GroupName,
+    volumes: usize,
+    ruling: &Ruling,
+    limits: GroupLimitsView,
+) -> GroupView {
     let Ruling { access, origins } = ruling;
     let Access {
         rules,
@@ -214,8 +224,9 @@ pub(super) fn group(name: &GroupName, volumes: usize, ruling: &Ruling) -> GroupV
         first_burst_length: offer.first_burst_bytes.min(offer.max_burst_bytes),
         max_receive_segment: offer
             .receive_data_segment_bytes
-            .unwrap_or(limits::RECEIVE_DATA_SEGMENT_BYTES),
+            .unwrap_or(RECEIVE_DATA_SEGMENT_BYTES),
         origins: *origins,
+        limits,
     }
 }
 

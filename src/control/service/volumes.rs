@@ -15,7 +15,7 @@ use crate::control::api::{
 use crate::control::catalogue::{KeptDrain, Volume, own_file};
 use crate::control::error::{ControlError, ErrorKind};
 use crate::target::{IdentityInfo, SessionInfo};
-use crate::volume::VolumeSettings;
+use crate::volume::{LimitSettings, VolumeSettings};
 
 impl Service {
     /// All volumes, by name.
@@ -39,7 +39,10 @@ impl Service {
     /// There is none, or the data path did not answer.
     pub fn show_volume(&self, select: &VolumeSelect) -> Result<VolumeView, ControlError> {
         let volume = self.find(&select.name)?;
-        Ok(self.view(&volume, &self.presence()?))
+        let before = self.look_at(volume.id);
+        let mut view = self.view(&volume, &self.presence()?);
+        view.limits = self.limits_view(&volume, before.as_ref());
+        Ok(view)
     }
 
     /// Makes a volume and serves it.
@@ -69,6 +72,7 @@ impl Service {
             reservation_scope: create
                 .reservation_scope
                 .unwrap_or(self.catalogue.policy().settings.reservation_scope),
+            limits: LimitSettings::default().changed_by(&create.limits.change()),
         };
         let wrappers = wrappers_of(create)?;
         let backend = |id| {
@@ -114,6 +118,7 @@ impl Service {
         self.plane
             .grow_volume(grown.id, grown.size_bytes)
             .map_err(|error| about_volume(&grown.name, &error))?;
+        self.limit(&grown)?;
         tracing::info!(volume = %grown.name, bytes = grown.size_bytes, "volume grown");
         Ok(self.view(&grown, &self.presence()?))
     }
@@ -151,7 +156,7 @@ impl Service {
     }
 
     /// Who is there now.
-    fn presence(&self) -> Result<Presence, ControlError> {
+    pub(super) fn presence(&self) -> Result<Presence, ControlError> {
         Ok(Presence {
             sessions: self.plane.sessions()?,
             identities: self.plane.identities()?,
@@ -159,7 +164,7 @@ impl Service {
         })
     }
 
-    fn view(&self, volume: &Volume, presence: &Presence) -> VolumeView {
+    pub(super) fn view(&self, volume: &Volume, presence: &Presence) -> VolumeView {
         let Presence {
             sessions,
             identities,
@@ -179,13 +184,14 @@ impl Service {
             identity: identities.iter().find(|known| known.volume == volume.id),
             portals: self.portals(),
             drains: drains::warnings(drains, volume.id),
+            limits: self.limits_view(volume, None),
         })
     }
 }
 
 /// Who is logged in, and whom the volumes know.
 #[derive(Default)]
-struct Presence {
+pub(super) struct Presence {
     sessions: Vec<SessionInfo>,
     identities: Vec<IdentityInfo>,
     drains: Vec<KeptDrain>,

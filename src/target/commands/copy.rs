@@ -83,7 +83,7 @@ impl Procedure {
             let party = parties.get(index)?.as_ref()?;
             let medium =
                 Medium::new(&self.local, &party.volume).checked(party.hold.index(), access);
-            Some(medium.abortable(&self.aborted))
+            Some(medium.abortable(&self.aborted).paced())
         };
         let unreachable = Failure::check(SenseKey::CopyAborted, Code::COPY_TARGET_NOT_REACHABLE);
         let source = side(segment.source, Access::Read).ok_or(unreachable)?;

@@ -1,0 +1,55 @@
+//! `holdfast group set`.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::Failure;
+use super::client::Connection;
+use super::limits::{self, GroupPreset, LimitArguments};
+use crate::control::api::{GroupSet, GroupView, LimitsPreset, method};
+use crate::volume::GroupName;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  holdfast group set databases --iops-max 20000 --bandwidth-max 500MB/s
+      what all of its volumes may have together, whatever each may have for itself
+  holdfast group set databases --iops-max 20000 --burst 5s
+      after five seconds at rest, 100000 operations may go at once
+  holdfast group set databases --limits provisioned
+      each of its volumes is limited by its size, unless it has chosen otherwise
+  holdfast group set databases --limits none
+      no limits any more, neither of the group nor by it; those that a volume has set stay
+
+Limits hold at once, for sessions that are logged in too, and are durable when the command returns.
+Volumes that share a group's limits go on by turns. `holdfast volume show` tells what holds for a volume,
+and where it comes from.";
+
+#[derive(Debug, Args)]
+#[group(id = "settings", required = true, multiple = true, args = [
+    "limits", "iops_max", "bandwidth_max", "burst",
+])]
+pub(super) struct SetArguments {
+    /// The group's name
+    name: GroupName,
+    /// Begin anew: by the size of each volume, or without limits; the other options come on top
+    #[arg(long, value_enum, value_name = "PRESET")]
+    limits: Option<GroupPreset>,
+    #[command(flatten)]
+    values: LimitArguments,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) fn run(arguments: SetArguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let preset = arguments.limits.map(LimitsPreset::from);
+    let set = GroupSet {
+        name: arguments.name,
+        limits: arguments.values.request(preset),
+    };
+    let connection = arguments.connection;
+    connection.ask(out, method::GROUP_SET, &set, |group: &GroupView| {
+        let limits = limits::of_group(&group.limits);
+        format!("group {}: limits {limits}\n", group.name)
+    })
+}
