@@ -206,6 +206,17 @@ pub const VOLUME_BYTES_MIN: u64 = 1 << 20;
 pub const VOLUME_BYTES_MAX: u64 = 64 << 40;
 /// Volumes in one volume group.
 pub const VOLUMES_PER_GROUP_MAX: usize = 1000;
+/// Snapshots of one volume.
+pub const SNAPSHOTS_PER_VOLUME_MAX: usize = 256;
+/// Volumes that one snapshot is taken of at one instant.
+pub const SNAPSHOT_VOLUMES_MAX: usize = 64;
+/// How long the I/O of volumes may be held for a snapshot, from the first volume's hold to the last
+/// one's release; then nothing is taken. Well below what initiators wait for a command.
+pub const SNAPSHOT_HOLD_MAX: Duration = Duration::from_secs(5);
+/// Bytes that a file system must have free for a snapshot that shares its blocks with its volume.
+pub const SNAPSHOT_FREE_BYTES_MIN: u64 = 64 << 20;
+/// The longest that deleted volumes may be kept.
+pub const RETENTION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Volume groups in one SAN.
 pub const GROUPS_MAX: usize = 200;
 
@@ -220,6 +231,8 @@ const _: () = assert!(FENCE_TIMEOUT_MIN.as_millis() <= FENCE_TIMEOUT.as_millis()
 const _: () = assert!(FENCE_TIMEOUT.as_millis() <= FENCE_TIMEOUT_MAX.as_millis());
 const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_millis());
 const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
+const _: () = assert!(SNAPSHOT_HOLD_MAX.as_millis() * 2 < INITIATOR_TIMEOUT.as_millis());
+const _: () = assert!(SNAPSHOT_HOLD_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);
 const _: () = assert!(TAKEOVER_RETURN_MAX.as_nanos() < TAKEOVER_MEMORY.as_nanos());

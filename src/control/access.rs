@@ -28,6 +28,7 @@ impl AccessBook {
         Group {
             access: access.rules.clone(),
             digests_required: access.require_digests,
+            ..Group::default()
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | [`access`] | who may log in |
 //! | [`model`] | SAN, group, volume, snapshot |
 //! | [`catalogue`] | all of them together: uniqueness and limits |
+//! | [`keeping`] | snapshots, deletion for a while, and the way back |
 //! | [`error`] | why the catalogue refuses |
 
 pub mod access;
@@ -20,6 +21,7 @@ pub mod catalogue;
 pub mod error;
 pub mod identity;
 pub mod iscsi_name;
+pub mod keeping;
 pub mod model;
 pub mod name;
 pub mod settings;
@@ -30,9 +32,9 @@ mod tests;
 pub use access::{AccessOverrides, AccessRules, Authentication, Denied, Initiators};
 pub use catalogue::{Catalogue, NewVolume};
 pub use error::CatalogueError;
-pub use identity::VolumeId;
+pub use identity::{SnapshotId, SnapshotSetId, VolumeId};
 pub use iscsi_name::{IscsiName, IscsiNameError, NamingAuthority};
-pub use model::{Group, San, Snapshot, Volume};
+pub use model::{Deletion, Group, GroupSettings, San, Snapshot, Volume};
 pub use name::{AccountName, GroupName, NameError, SanName, VolumeName};
 pub use settings::{
     BlockSize, ChangeWhen, CommonSettings, InquiryText, ReservationScope, SettingsChange,

@@ -11,6 +11,7 @@ mod directory;
 mod error;
 mod file;
 mod inspect;
+mod keeping;
 mod memory;
 mod portals;
 mod record;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use directory::DataDirectory;
 pub use error::CatalogueError;
 pub use inspect::{Contents, InspectedVolume, Inspection, KeptReservations};
+pub use keeping::{TakenSnapshot, snapshot_file};
 pub use portals::{PortalTagError, WantedPortal};
 pub use record::RecordError;
 pub use repair::{Decision, Plan, RepairError, Repairs, Replacement};
@@ -43,8 +45,8 @@ use super::access::AccessBook;
 use crate::backend::BackendSpec;
 use crate::target::{ReservationStore, ReservationUpdate, StoreFailed};
 use crate::volume::{
-    self, CommonSettings, GroupName, NamingAuthority, NewVolume, SanName, VolumeId, VolumeName,
-    VolumeSettings,
+    self, CommonSettings, GroupName, GroupSettings, NamingAuthority, NewVolume, SanName, VolumeId,
+    VolumeName, VolumeSettings,
 };
 
 /// A volume, with what stores its blocks. A relative path begins at the data directory.
@@ -85,6 +87,44 @@ struct Row {
     volume: Volume,
 }
 
+impl Row {
+    fn finished(volume: &Volume) -> Self {
+        Self {
+            made: true,
+            volume: volume.clone(),
+        }
+    }
+}
+
+/// The row of a group: its name, and what has been set for it, if anything was. Access rules are
+/// configured and not kept.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum GroupRow {
+    Plain(GroupName),
+    Set {
+        name: GroupName,
+        settings: GroupSettings,
+    },
+}
+
+impl GroupRow {
+    fn of(name: &GroupName, settings: GroupSettings) -> Self {
+        let name = name.clone();
+        match settings == GroupSettings::default() {
+            true => Self::Plain(name),
+            false => Self::Set { name, settings },
+        }
+    }
+
+    fn into_parts(self) -> (GroupName, GroupSettings) {
+        match self {
+            Self::Plain(name) => (name, GroupSettings::default()),
+            Self::Set { name, settings } => (name, settings),
+        }
+    }
+}
+
 /// The open catalogue. Changes take turns.
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 pub struct Catalogue {
@@ -119,11 +159,17 @@ impl Catalogue {
         table.check_san(&policy.san)?;
         let mut model = Model::new(policy.authority.clone());
         model.create_san(policy.san.clone())?;
-        for name in policy.access.groups.keys() {
-            table.put_group(name)?;
+        let known = table.groups::<GroupRow>()?;
+        let known: BTreeMap<_, _> = known.into_iter().map(GroupRow::into_parts).collect();
+        let configured = policy.access.groups.keys();
+        for name in configured.filter(|name| !known.contains_key(*name)) {
+            let settings = GroupSettings::default();
+            table.put_group(name, &GroupRow::of(name, settings))?;
+            model.create_group(&policy.san, name.clone(), policy.access.model_of(name))?;
         }
-        for name in table.groups::<GroupName>()? {
-            let group = policy.access.model_of(&name);
+        for (name, settings) in known {
+            let mut group = policy.access.model_of(&name);
+            group.settings = settings;
             model.create_group(&policy.san, name, group)?;
         }
         let (mut unfinished, mut unreadable) = (Vec::new(), BTreeMap::new());
@@ -265,20 +311,21 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         self.make_group_in(&mut model, &volume.group)?;
         model.restore_volume(volume.clone())?;
-        self.put_volume(volume)?;
+        self.put_volume(volume, &model)?;
         *present = Arc::new(model);
         Ok(())
     }
 
-    /// Removes a volume, finished or not, its reservation record and the history of it.
+    /// Removes a volume, finished, deleted or neither, its snapshots, its reservation record and the
+    /// history of it.
     ///
     /// # Errors
-    /// It can't be removed, or the store failed; nothing has changed.
+    /// The store failed; nothing has changed.
     pub fn remove_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
         if model.volume(volume.id).is_ok() {
-            model.delete_volume(volume.id)?;
+            model.purge_volume(volume.id)?;
         }
         self.table
             .remove_volume(volume.name.as_str(), key(volume.id))?;
@@ -309,7 +356,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         model.resize_volume(volume.id, size_bytes)?;
         let grown = model.volume(volume.id)?.clone();
-        self.put_volume(&grown)?;
+        self.put_volume(&grown, &model)?;
         *present = Arc::new(model);
         Ok(grown)
     }
@@ -327,7 +374,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         model.set_volume(volume.id, settings)?;
         let set = model.volume(volume.id)?.clone();
-        self.put_volume(&set)?;
+        self.put_volume(&set, &model)?;
         *present = Arc::new(model);
         Ok(set)
     }
@@ -340,8 +387,28 @@ impl Catalogue {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
         let group = self.policy.access.model_of(name);
+        let row = GroupRow::of(name, group.settings);
         model.create_group(&self.policy.san, name.clone(), group)?;
-        self.table.put_group(name)?;
+        self.table.put_group(name, &row)?;
+        *present = Arc::new(model);
+        Ok(())
+    }
+
+    /// Sets what is set of a group while the server runs.
+    ///
+    /// # Errors
+    /// There is none, or the store failed; nothing has changed.
+    pub fn set_group(
+        &self,
+        name: &GroupName,
+        settings: GroupSettings,
+    ) -> Result<(), CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        let mut group = model.group(&self.policy.san, name)?.clone();
+        group.settings = settings;
+        model.update_group(&self.policy.san, name, group)?;
+        self.table.put_group(name, &GroupRow::of(name, settings))?;
         *present = Arc::new(model);
         Ok(())
     }
@@ -402,13 +469,15 @@ impl Catalogue {
         Ok(())
     }
 
-    fn put_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
-        let row = Row {
-            made: true,
-            volume: volume.clone(),
-        };
-        self.table
-            .put_volume(volume.name.as_str(), &row, &volume.group)
+    /// Puts a volume's row, and that of its group as `model` has it.
+    fn put_volume(&self, volume: &Volume, model: &Model) -> Result<(), CatalogueError> {
+        let group = model.group(&volume.san, &volume.group)?;
+        let group_row = GroupRow::of(&volume.group, group.settings);
+        self.table.put_volume(
+            volume.name.as_str(),
+            &Row::finished(volume),
+            (&volume.group, &group_row),
+        )
     }
 
     /// Saves changes of reservations in one transaction; the outcome of each, for its volume may have
