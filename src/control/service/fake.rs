@@ -21,7 +21,8 @@ use crate::reservation::{
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport, SessionInfo,
+    Change, Cleared, Company, Forecast, HoldPlan, IdentityInfo, InFlight, Preemption,
+    ReservationReport, SessionInfo,
 };
 use crate::volume::VolumeId;
 
@@ -191,6 +192,36 @@ impl DataPlane for FakePlane {
             .remove(&id)
             .map(drop)
             .ok_or(PlaneError::UnknownVolume)
+    }
+
+    fn dismiss_volume(&self, id: VolumeId, _: Duration) -> Result<usize, PlaneError> {
+        let sessions = self.state.lock().unwrap().sessions.len();
+        self.detach_volume(id, true)?;
+        Ok(sessions)
+    }
+
+    fn at_one_instant(
+        &self,
+        volumes: &[VolumeId],
+        plan: HoldPlan,
+        work: &mut dyn FnMut(),
+    ) -> Result<(), PlaneError> {
+        {
+            let mut state = self.state.lock().unwrap();
+            if let Some(message) = &state.refusal {
+                return Err(PlaneError::Failed(message.clone()));
+            }
+            let of_volumes =
+                |session: &&SessionInfo| session.volume.is_some_and(|id| volumes.contains(&id));
+            let sessions = state.sessions.iter().filter(of_volumes).count();
+            if plan.company == Company::Nobody && sessions > 0 {
+                return Err(PlaneError::InUse { sessions });
+            }
+            assert!(volumes.iter().all(|id| state.volumes.contains_key(id)));
+            state.calls.push("instant");
+        }
+        work();
+        Ok(())
     }
 
     fn detach_unused(&self, id: VolumeId) -> Result<(), PlaneError> {
