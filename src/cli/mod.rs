@@ -20,13 +20,16 @@ mod bench_values;
 mod client;
 mod logging;
 mod profile;
+mod progress;
 mod repair;
 mod reservation;
 mod serve;
 mod show;
+mod snapshot;
 mod table;
 mod time;
 mod values;
+mod volume_image;
 mod volume_set;
 
 use std::io::Write;
@@ -48,6 +51,7 @@ Examples:
   holdfast serve                                   serve ./holdfast-data on 127.0.0.1:3260
   holdfast volume create db-1 --size 100GiB        make a thin volume in a file
   holdfast volume list                             what there is, and the targets' names
+  holdfast snapshot create db-1 monday             its content at this instant
   holdfast session list                            who is logged in
   holdfast reservation show db-1                   who has registered, who holds the reservation
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
@@ -72,9 +76,12 @@ pub struct Cli {
 enum Command {
     /// Serve volumes until Ctrl-C or SIGTERM
     Serve(Box<serve::ServeArguments>),
-    /// Create, list, show, grow, change and delete volumes of a running server
+    /// Make, change, fill, export, delete and restore volumes of a running server
     #[command(subcommand)]
     Volume(client::VolumeCommand),
+    /// Take, list, show and delete snapshots of a running server's volumes
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// List and manage volume groups of a running server
     #[command(subcommand)]
     Group(client::GroupCommand),
@@ -106,6 +113,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::run(*arguments, launch, out),
         Command::Volume(command) => client::volume(command, out),
+        Command::Snapshot(command) => snapshot::run(command, out),
         Command::Group(command) => client::group(command, out),
         Command::Session(command) => client::session(command, out),
         Command::Reservation(command) => reservation::run(command, out),

@@ -9,15 +9,17 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
+mod keeping;
 mod reservations;
 
+pub use keeping::*;
 pub use reservations::*;
 
 /// Names of the methods.
 pub mod method {
     /// Makes a volume: [`super::VolumeCreate`] → [`super::VolumeView`].
     pub const VOLUME_CREATE: &str = "volume.create";
-    /// All volumes: no parameters → list of [`super::VolumeView`].
+    /// All volumes: [`super::VolumeList`] → list of [`super::VolumeView`].
     pub const VOLUME_LIST: &str = "volume.list";
     /// One volume: [`super::VolumeSelect`] → [`super::VolumeView`].
     pub const VOLUME_SHOW: &str = "volume.show";
@@ -27,6 +29,27 @@ pub mod method {
     pub const VOLUME_SET: &str = "volume.set";
     /// Deletes a volume: [`super::VolumeDelete`] → [`super::VolumeView`] as it last was.
     pub const VOLUME_DELETE: &str = "volume.delete";
+    /// Brings a deleted volume back: [`super::VolumeSelect`] → [`super::VolumeView`].
+    pub const VOLUME_RESTORE: &str = "volume.restore";
+    /// Gives a volume the content of its snapshot: [`super::VolumeRevert`] → [`super::VolumeView`].
+    pub const VOLUME_REVERT: &str = "volume.revert";
+    /// Writes an image: [`super::VolumeExport`] → [`super::ExportView`].
+    pub const VOLUME_EXPORT: &str = "volume.export";
+    /// Takes snapshots of volumes at one instant: [`super::SnapshotCreate`] → list of
+    /// [`super::SnapshotView`].
+    pub const SNAPSHOT_CREATE: &str = "snapshot.create";
+    /// All snapshots: [`super::SnapshotList`] → list of [`super::SnapshotView`].
+    pub const SNAPSHOT_LIST: &str = "snapshot.list";
+    /// One snapshot: [`super::SnapshotSelect`] → [`super::SnapshotView`].
+    pub const SNAPSHOT_SHOW: &str = "snapshot.show";
+    /// Deletes a snapshot: [`super::SnapshotSelect`] → [`super::SnapshotView`] as it last was.
+    pub const SNAPSHOT_DELETE: &str = "snapshot.delete";
+    /// Changes what is set for a group: [`super::GroupSet`] → [`super::GroupView`].
+    pub const GROUP_SET: &str = "group.set";
+    /// Before the answer of a method whose work is long, a notification of how far it is:
+    /// [`super::ProgressView`]. Methods that do: `volume.create` from an image or by copying,
+    /// `volume.revert` and `snapshot.create` by copying, `volume.export`.
+    pub const PROGRESS: &str = "progress";
     /// All groups: no parameters → list of [`super::GroupView`].
     pub const GROUP_LIST: &str = "group.list";
     /// Makes a group: [`super::GroupSelect`] → [`super::GroupView`].
@@ -72,10 +95,14 @@ pub enum BackendKind {
 pub struct VolumeCreate {
     /// The volume's name.
     pub name: VolumeName,
-    /// Its size; may be left out for a block device, which has one.
+    /// Its size; may be left out for a block device, a snapshot or an image, which have one.
     #[serde(default)]
     pub size_bytes: Option<u64>,
-    /// Its group; made if it does not exist. Left out: the default group.
+    /// What it is filled with; left out: zeros. Its blocks are in a file of the data directory then.
+    #[serde(default)]
+    pub source: Option<VolumeSource>,
+    /// Its group; made if it does not exist. Left out: the default group, or that of the volume whose
+    /// snapshot it is filled with.
     #[serde(default)]
     pub group: Option<GroupName>,
     /// Where its blocks are.
@@ -172,17 +199,6 @@ pub enum AsConfigured {
     Default,
 }
 
-/// Parameters of `volume.delete`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VolumeDelete {
-    /// The volume's name.
-    pub name: VolumeName,
-    /// Drop sessions instead of refusing while there are any.
-    #[serde(default)]
-    pub force: bool,
-}
-
 /// Parameters that name a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -208,6 +224,8 @@ pub enum VolumeState {
     Online,
     /// It could not be opened; [`VolumeView::problem`] says why.
     Failed,
+    /// It was deleted, and can be restored until [`VolumeView::purge_ms`].
+    Deleted,
 }
 
 /// A volume as the control socket shows it.
@@ -256,6 +274,15 @@ pub struct VolumeView {
     pub owed_attentions: usize,
     /// Hosts that may be, or are, two under one initiator name.
     pub warnings: Vec<String>,
+    /// How many snapshots it has.
+    #[serde(default)]
+    pub snapshots: usize,
+    /// When it was deleted, if it was.
+    #[serde(default)]
+    pub deleted_ms: Option<u64>,
+    /// When it becomes impossible to restore it, if it was deleted.
+    #[serde(default)]
+    pub purge_ms: Option<u64>,
     /// The `ADDR:PORT` of each portal it is reached by.
     pub portals: Vec<String>,
 }
@@ -275,6 +302,12 @@ pub struct GroupView {
     pub chap: bool,
     /// Whether it asks for digests.
     pub require_digests: bool,
+    /// For how long its deleted volumes are kept; zero: not at all.
+    #[serde(default)]
+    pub retention_seconds: u64,
+    /// How many of its volumes are deleted and can be restored.
+    #[serde(default)]
+    pub deleted_volumes: usize,
 }
 
 /// A session as the control socket shows it.

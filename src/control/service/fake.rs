@@ -137,6 +137,11 @@ impl FakePlane {
         self.state.lock().unwrap().refusal_once = Some(message.to_owned());
     }
 
+    /// As after a restart.
+    pub(crate) fn forget_volumes(&self) {
+        self.state.lock().unwrap().volumes.clear();
+    }
+
     pub(crate) fn log_out_all(&self) {
         self.state.lock().unwrap().sessions.clear();
     }
@@ -425,6 +430,7 @@ pub(crate) fn service(
         registrations_max: 1024,
         reactors: 1,
         means: Means::default(),
+        logout_timeout: Duration::from_secs(1),
     };
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let service = Service::new(

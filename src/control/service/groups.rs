@@ -1,9 +1,10 @@
 //! List, create and delete volume groups.
 
 use super::{Service, views};
-use crate::control::api::{GroupSelect, GroupView};
+use crate::base::limits::RETENTION_MAX;
+use crate::control::api::{GroupSelect, GroupSet, GroupView};
 use crate::control::catalogue::Model;
-use crate::control::error::ControlError;
+use crate::control::error::{ControlError, ErrorKind};
 use crate::volume::GroupName;
 
 impl Service {
@@ -43,9 +44,39 @@ impl Service {
         Ok(view)
     }
 
+    /// Changes what is set for a group.
+    ///
+    /// # Errors
+    /// There is none, or the retention is too long.
+    pub fn set_group(&self, set: &GroupSet) -> Result<GroupView, ControlError> {
+        let _turn = self.take_turn();
+        let san = &self.catalogue.policy().san;
+        let mut settings = self.catalogue.model().group(san, &set.name)?.settings;
+        if let Some(retention_s) = set.retention_seconds {
+            if retention_s > RETENTION_MAX.as_secs() {
+                let what = format!("group {}", set.name);
+                let message =
+                    format!("{what} can't keep deleted volumes for {retention_s} seconds");
+                let most = views::span(RETENTION_MAX.as_secs());
+                return Err(ControlError::new(ErrorKind::Invalid, what, message)
+                    .expected(format!("at most {most}")));
+            }
+            settings.retention_s = retention_s;
+        }
+        self.catalogue.set_group(&set.name, settings)?;
+        tracing::info!(group = %set.name, ?settings, "group settings changed");
+        Ok(self.group_view(&set.name, &self.catalogue.model()))
+    }
+
     fn group_view(&self, name: &GroupName, model: &Model) -> GroupView {
         let policy = self.catalogue.policy();
-        let volumes = model.volumes_of(&policy.san, name).count();
-        views::group(name, volumes, policy.access.of(name))
+        let volumes = || model.volumes_of(&policy.san, name);
+        let live = volumes().filter(|volume| volume.is_live()).count();
+        let settings = model.group(&policy.san, name).map(|group| group.settings);
+        GroupView {
+            retention_seconds: settings.map_or(0, |settings| settings.retention_s),
+            deleted_volumes: volumes().count() - live,
+            ..views::group(name, live, policy.access.of(name))
+        }
     }
 }

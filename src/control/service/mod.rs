@@ -3,27 +3,37 @@
 //! The order within a change is what keeps a crash harmless: what an initiator may come to rely on
 //! is durable in the catalogue first, and what it relied on goes from the catalogue last.
 
+mod content;
+mod deleting;
 #[cfg(test)]
 pub(crate) mod fake;
 mod first_start;
 mod followers;
 mod groups;
+mod harm;
+mod images;
+mod long_work;
 mod refusal;
 mod reservation_views;
 mod reservations;
+mod reverting;
 mod settings;
+mod snapshots;
+mod sources;
 mod stores;
 mod views;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 use std::sync::Mutex;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use self::followers::Followers;
+use self::long_work::LongWork;
 use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
 use super::api::{ServerStatus, SessionList, SessionView};
@@ -35,6 +45,7 @@ use crate::base::clock::Instant;
 use crate::volume::{VolumeId, VolumeName};
 
 pub use self::first_start::GROUP_DEFAULT;
+pub use self::long_work::{Progress, Unheard};
 
 /// What the operations need of the configuration, beside the catalogue's policy.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +56,8 @@ pub struct ServiceSettings {
     pub reactors: usize,
     /// What of the machine the volumes' stores may use.
     pub means: Means,
+    /// How long sessions have to log out before they are dropped.
+    pub logout_timeout: Duration,
 }
 
 /// Why the server is to stop.
@@ -73,6 +86,10 @@ pub struct Service {
     followers: Followers,
     /// Why volumes are not served, of those that are not.
     problems: Mutex<BTreeMap<VolumeId, String>>,
+    /// What takes minutes.
+    work: LongWork,
+    /// Volumes whose files were removed while they are served.
+    orphaned: Mutex<BTreeSet<VolumeId>>,
 }
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -98,6 +115,8 @@ impl Service {
             turn: Mutex::new(()),
             followers: Followers::default(),
             problems: Mutex::new(BTreeMap::new()),
+            work: LongWork::default(),
+            orphaned: Mutex::new(BTreeSet::new()),
         }
     }
 
@@ -123,7 +142,9 @@ impl Service {
                  see `holdfast repair`"
             );
         }
-        for volume in self.catalogue.model().volumes() {
+        self.discard_unfinished_snapshots()?;
+        for volume in self.catalogue.model().live_volumes() {
+            self.stores.discard_draft(volume);
             if let Err(error) = self.attach(volume, Intent::Existing) {
                 tracing::error!(volume = %volume.name, %error, "the volume is not served");
                 self.problems().insert(volume.id, error.message);
@@ -171,9 +192,14 @@ impl Service {
             data: self.catalogue.directory().to_owned(),
             portals: self.portals(),
             reactors: self.settings.reactors,
-            volumes: self.catalogue.model().volumes().len(),
+            volumes: self.catalogue.model().live_volumes().count(),
             sessions: self.plane.sessions()?.len(),
         })
+    }
+
+    /// Ends long work at its next step; it leaves nothing behind.
+    pub fn stop_work(&self) {
+        self.work.stop();
     }
 
     /// Asks the server to drain and stop; returns at once.
@@ -196,7 +222,24 @@ impl Service {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The volume of that name, unless it is deleted.
     fn find(&self, name: &VolumeName) -> Result<Volume, ControlError> {
+        let volume = self.find_kept(name)?;
+        match volume.is_live() {
+            true => Ok(volume),
+            false => Err(deleting::deleted(&volume)),
+        }
+    }
+
+    /// The same, if no long work is under way with it.
+    fn find_free(&self, name: &VolumeName) -> Result<Volume, ControlError> {
+        let volume = self.find(name)?;
+        self.work.check_free(name.as_str(), name)?;
+        Ok(volume)
+    }
+
+    /// The volume of that name, deleted or not.
+    fn find_kept(&self, name: &VolumeName) -> Result<Volume, ControlError> {
         self.catalogue.volume(name).ok_or_else(|| {
             volume_error(ErrorKind::NotFound, name, "does not exist")
                 .hint("`holdfast volume list` shows the volumes")
@@ -278,12 +321,15 @@ impl Service {
         Ok(self.catalogue.remove_volume(volume)?)
     }
 
-    /// Removes a volume that is not served: from the catalogue first, so that no crash leaves a
+    /// Removes a volume that is not served, and its snapshots: from the catalogue first, so that no crash leaves a
     /// volume without its data.
     fn discard(&self, volume: &Volume) -> Result<(), ControlError> {
         self.catalogue.remove_volume(volume)?;
         self.problems().remove(&volume.id);
         self.stores.remove(volume);
+        for snapshot in &volume.snapshots {
+            self.stores.remove_snapshot(volume, snapshot.id);
+        }
         Ok(())
     }
 }
