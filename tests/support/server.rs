@@ -57,6 +57,8 @@ pub struct Setup {
     /// How many portals there are.
     pub portals: usize,
     pub arguments: Vec<String>,
+    /// Variables of the server's environment.
+    pub environment: Vec<(&'static str, &'static str)>,
     /// TOML of a configuration file.
     pub config: Option<String>,
     /// A file of CHAP accounts, which the configuration then names.
@@ -77,12 +79,19 @@ impl Setup {
             listen: vec!["127.0.0.1:0".to_owned()],
             portals: 1,
             arguments: Vec::new(),
+            environment: Vec::new(),
             config: None,
             accounts: None,
             io_uring_forbidden: false,
             confined: false,
             data: Arc::new(temporary_directory(Path::new(env!("CARGO_TARGET_TMPDIR")))),
         }
+    }
+
+    /// The data directory lies in that one, such as on a file system of its own.
+    pub fn data_in(mut self, parent: &Path) -> Self {
+        self.data = Arc::new(temporary_directory(parent));
+        self
     }
 
     pub fn listen(mut self, portals: &[&str]) -> Self {
@@ -93,6 +102,11 @@ impl Setup {
 
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    pub fn environment(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
         self
     }
 
@@ -212,6 +226,7 @@ impl Server {
             command.arg("--config").arg(path);
         }
         command.args(&setup.arguments);
+        command.envs(setup.environment.iter().copied());
         if setup.io_uring_forbidden {
             seccomp::forbid_io_uring(&mut command);
         }
