@@ -9,6 +9,7 @@ mod support;
 
 mod groups;
 mod help;
+mod keeping;
 mod reservations;
 mod sessions;
 mod transcript;
