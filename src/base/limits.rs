@@ -231,6 +231,17 @@ pub const LIMIT_BURST_MIN: Duration = Duration::from_millis(10);
 pub const LIMIT_BURST_MAX: Duration = Duration::from_secs(3600);
 /// Volumes in one volume group.
 pub const VOLUMES_PER_GROUP_MAX: usize = 1000;
+/// Snapshots of one volume.
+pub const SNAPSHOTS_PER_VOLUME_MAX: usize = 256;
+/// Volumes that one snapshot is taken of at one instant.
+pub const SNAPSHOT_VOLUMES_MAX: usize = 64;
+/// How long the I/O of volumes may be held for a snapshot, from the first volume's hold to the last
+/// one's release; then nothing is taken. Well below what initiators wait for a command.
+pub const SNAPSHOT_HOLD_MAX: Duration = Duration::from_secs(5);
+/// Bytes that a file system must have free for a snapshot that shares its blocks with its volume.
+pub const SNAPSHOT_FREE_BYTES_MIN: u64 = 64 << 20;
+/// The longest that deleted volumes may be kept.
+pub const RETENTION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Volume groups in one SAN.
 pub const GROUPS_MAX: usize = 200;
 
@@ -245,6 +256,8 @@ const _: () = assert!(FENCE_TIMEOUT_MIN.as_millis() <= FENCE_TIMEOUT.as_millis()
 const _: () = assert!(FENCE_TIMEOUT.as_millis() <= FENCE_TIMEOUT_MAX.as_millis());
 const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_millis());
 const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
+const _: () = assert!(SNAPSHOT_HOLD_MAX.as_millis() * 2 < INITIATOR_TIMEOUT.as_millis());
+const _: () = assert!(SNAPSHOT_HOLD_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
 const _: () = assert!(
     SESSION_COMMANDS_MAX as u64 / OPERATIONS_LIMIT_MIN < INITIATOR_TIMEOUT.as_secs(),

@@ -5,8 +5,9 @@ use std::io::Write;
 use clap::Subcommand;
 
 use super::client::{Connection, Nothing};
+use super::show::retention;
 use super::table::{Column, render};
-use super::values::human;
+use super::values::{human, human_seconds};
 use super::{Failure, group_set, limits};
 use crate::control::access::Origin;
 use crate::control::api::{GroupLimitsView, GroupSelect, GroupView, method};
@@ -52,7 +53,7 @@ pub(super) enum GroupCommand {
         #[command(flatten)]
         connection: Connection,
     },
-    /// Change what is set for a group: how much its volumes may do per second
+    /// Change what is set for a group: limits, and for how long deleted volumes are kept
     #[command(after_long_help = group_set::EXAMPLES)]
     Set(group_set::SetArguments),
     /// Delete an empty group
@@ -96,6 +97,7 @@ fn list(groups: &Vec<GroupView>) -> String {
         Column::Text("CHAP"),
         Column::Text("DIGESTS"),
         Column::Text("LIMITS"),
+        Column::Number("RETENTION"),
         Column::Text("INITIATORS"),
         Column::Text("NETWORKS"),
     ];
@@ -106,6 +108,10 @@ fn list(groups: &Vec<GroupView>) -> String {
             if group.chap { "required" } else { "no" }.to_owned(),
             digests(group).to_owned(),
             limits::of_group(&group.limits),
+            match group.retention_seconds {
+                0 => "none".to_owned(),
+                seconds => human_seconds(seconds),
+            },
             joined(&group.initiators, "any"),
             joined(&group.allow, "none"),
         ]
@@ -161,10 +167,17 @@ fn show(group: &GroupView) -> String {
     } else {
         "group set"
     };
+    let kept = match group.retention_seconds {
+        0 => "default",
+        _ => "group set",
+    };
     let rows = rules
         .map(|(rule, value, origin)| vec![rule.to_owned(), value, place(origin, &group.name)])
         .into_iter()
-        .chain([vec!["limits".to_owned(), told, chosen.to_owned()]]);
+        .chain([
+            vec!["limits".to_owned(), told, chosen.to_owned()],
+            vec!["retention".to_owned(), retention(group), kept.to_owned()],
+        ]);
     let plural = if group.volumes == 1 { "" } else { "s" };
     let table = render(&columns, rows);
     format!(
@@ -231,6 +244,8 @@ mod tests {
             first_burst_length: 65_536,
             max_receive_segment: 262_144,
             limits: GroupLimitsView::default(),
+            retention_seconds: 0,
+            deleted_volumes: 0,
             origins: Origins {
                 allow: Origin::Access,
                 initiators: Origin::Default,
@@ -252,6 +267,7 @@ max_burst_length        256.0 KiB               default
 first_burst_length      64.0 KiB                default
 max_receive_segment     256.0 KiB               default
 limits                  none                    default
+retention               keeps no deleted volumes  default
 ";
         assert_eq!(show(&group), shown);
     }

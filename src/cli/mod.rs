@@ -25,14 +25,17 @@ mod group_set;
 mod limits;
 mod logging;
 mod profile;
+mod progress;
 mod repair;
 mod reservation;
 mod serve;
 mod session;
 mod show;
+mod snapshot;
 mod table;
 mod time;
 mod values;
+mod volume_image;
 mod volume_set;
 
 use std::io::Write;
@@ -54,6 +57,7 @@ Examples:
   holdfast serve                                   serve ./holdfast-data on 127.0.0.1:3260
   holdfast volume create db-1 --size 100GiB        make a thin volume in a file
   holdfast volume list                             what there is, and the targets' names
+  holdfast snapshot create db-1 monday             its content at this instant
   holdfast session list                            who is logged in
   holdfast connect db-1 --client linux             a script that connects a client
   holdfast reservation show db-1                   who has registered, who holds the reservation
@@ -79,9 +83,12 @@ pub struct Cli {
 enum Command {
     /// Serve volumes until Ctrl-C or SIGTERM
     Serve(Box<serve::ServeArguments>),
-    /// Create, list, show, grow, change and delete volumes of a running server
+    /// Make, change, fill, export, delete and restore volumes of a running server
     #[command(subcommand)]
     Volume(client::VolumeCommand),
+    /// Take, list, show and delete snapshots of a running server's volumes
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// List and manage volume groups of a running server
     #[command(subcommand)]
     Group(group::GroupCommand),
@@ -118,6 +125,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Group(command) => group::run(command, out),
         Command::Session(command) => session::run(command, out),
         Command::Connect(arguments) => connect::run(*arguments, out),
+        Command::Snapshot(command) => snapshot::run(command, out),
         Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
         Command::Bench(arguments) => bench::run(*arguments, out),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::limits;
 use super::table::{Column, describe, render};
+use super::time::utc;
 use super::values::{human, human_seconds};
-use crate::control::api::{ServerStatus, SessionView, VolumeState, VolumeView};
+use crate::control::api::{GroupView, ServerStatus, SessionView, VolumeState, VolumeView};
 use crate::volume::ReservationScope;
 
 pub(super) fn volumes(volumes: &Vec<VolumeView>) -> String {
@@ -37,10 +38,57 @@ pub(super) fn volumes(volumes: &Vec<VolumeView>) -> String {
     )
 }
 
+/// Those that can be restored.
+pub(super) fn deleted_volumes(volumes: &Vec<VolumeView>) -> String {
+    let columns = [
+        Column::Text("NAME"),
+        Column::Text("GROUP"),
+        Column::Number("SIZE"),
+        Column::Number("SNAPSHOTS"),
+        Column::Text("DELETED"),
+        Column::Text("KEPT UNTIL"),
+    ];
+    render(
+        &columns,
+        volumes.iter().map(|volume| {
+            vec![
+                volume.name.clone(),
+                volume.group.clone(),
+                human(volume.size_bytes),
+                volume.snapshots.to_string(),
+                volume.deleted_ms.map_or_else(String::new, utc),
+                volume.purge_ms.map_or_else(String::new, utc),
+            ]
+        }),
+    )
+}
+
+/// What has become of a volume that was deleted.
+pub(super) fn deleted(volume: &VolumeView, purged: bool) -> String {
+    let name = &volume.name;
+    match volume.purge_ms.filter(|_| !purged) {
+        None => format!("deleted {name}\n"),
+        Some(until) => format!(
+            "deleted {name}; it is kept until {}\n`holdfast volume restore {name}` brings it back\n",
+            utc(until)
+        ),
+    }
+}
+
+/// What is set for a group.
+/// For how long a group keeps deleted volumes.
+pub(super) fn retention(group: &GroupView) -> String {
+    match group.retention_seconds {
+        0 => "keeps no deleted volumes".to_owned(),
+        seconds => format!("keeps deleted volumes for {}", human_seconds(seconds)),
+    }
+}
+
 fn state(volume: &VolumeView) -> &'static str {
     match volume.state {
         VolumeState::Online => "online",
         VolumeState::Failed => "failed",
+        VolumeState::Deleted => "deleted",
     }
 }
 
@@ -98,6 +146,9 @@ pub(super) fn volume(volume: &VolumeView) -> String {
         "sessions",
         format!("{} of {}", volume.sessions, volume.sessions_max),
     ));
+    if volume.snapshots > 0 {
+        pairs.push(("snapshots", volume.snapshots.to_string()));
+    }
     let scope = match volume.reservation_scope {
         ReservationScope::Nexus => "nexus: each session registers for itself",
         ReservationScope::Client => "client: all sessions of one initiator name register as one",

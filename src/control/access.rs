@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::target::Access;
-use crate::volume::{Group, GroupName, GroupSettings};
+use crate::volume::{Group, GroupName};
 
 /// Where a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ impl AccessBook {
         Group {
             access: access.rules.clone(),
             digests_required: access.require_digests,
-            settings: GroupSettings::default(),
+            ..Group::default()
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Drain, Forecast, IdentityInfo, Limits, Preemption,
-    ReservationReport, Restored, SessionInfo, ShardPlacement, Target, TargetError,
+    self, Cleared, ConnectionPlacement, Drain, Forecast, HoldPlan, IdentityInfo, Limits,
+    Preemption, ReservationReport, Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -125,6 +125,19 @@ impl DataPlane for DataPath {
 
     fn detach_volume(&self, volume: VolumeId, force: bool) -> Result<(), PlaneError> {
         Ok(self.0.detach_volume(volume, force)?)
+    }
+
+    fn dismiss_volume(&self, volume: VolumeId, patience: Duration) -> Result<usize, PlaneError> {
+        Ok(self.0.dismiss_volume(volume, patience)?)
+    }
+
+    fn at_one_instant(
+        &self,
+        volumes: &[VolumeId],
+        plan: HoldPlan,
+        work: &mut dyn FnMut(),
+    ) -> Result<(), PlaneError> {
+        Ok(self.0.at_one_instant(volumes, plan, work)?)
     }
 
     fn detach_unused(&self, volume: VolumeId) -> Result<(), PlaneError> {
@@ -252,6 +265,7 @@ impl From<TargetError> for PlaneError {
             TargetError::Exists => Self::Exists,
             TargetError::InUse { sessions } => Self::InUse { sessions },
             TargetError::Registered { registrations } => Self::Registered { registrations },
+            TargetError::HoldExpired { limit } => Self::HoldExpired { limit },
             TargetError::TimedOut => Self::TimedOut,
             TargetError::Stopped => Self::Stopped,
             error => {

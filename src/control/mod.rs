@@ -9,6 +9,7 @@
 //! | [`config`] | the configuration file: every key, checked, with precise errors |
 //! | [`access`] | who may log in to the volumes of a group |
 //! | [`catalogue`] | the durable store of groups, volumes and reservation records |
+//! | [`image`] | disk images, read and written by qemu-img |
 //! | [`plane`] | the seam to the data path |
 //! | [`service`] | the operations: create, resize, delete, list, show |
 //! | [`api`], [`rpc`] | the operations as JSON-RPC 2.0 on a Unix socket |
@@ -20,6 +21,7 @@ pub mod catalogue;
 pub mod config;
 pub mod data_path;
 pub mod error;
+pub mod image;
 pub mod plane;
 pub mod rpc;
 pub mod server;

@@ -12,7 +12,7 @@ use crate::backend::Store;
 use crate::base::tuning::Tuning;
 use crate::reservation::{Key, history};
 use crate::target::{
-    Access, Cleared, Drain, Forecast, IdentityInfo, Limits, Preemption, Redirect,
+    Access, Cleared, Drain, Forecast, HoldPlan, IdentityInfo, Limits, Preemption, Redirect,
     ReservationReport, ReservationStore, SessionInfo,
 };
 use crate::volume::{ReservationScope, VolumeId};
@@ -32,6 +32,27 @@ pub trait DataPlane: Send + Sync {
     /// # Errors
     /// [`PlaneError::InUse`] while sessions exist, unless `force`.
     fn detach_volume(&self, id: VolumeId, force: bool) -> Result<(), PlaneError>;
+
+    /// Ceases to serve a volume. Its sessions are asked to log out; those that are left after `patience`
+    /// are dropped. Returns how many had to be.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn dismiss_volume(&self, id: VolumeId, patience: Duration) -> Result<usize, PlaneError>;
+
+    /// Runs `work` at one instant of all volumes: what was issued before is over, nothing is issued
+    /// meanwhile, and no write is half done. On an error that is not [`PlaneError::HoldExpired`] it has
+    /// not run.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where an id is not served, [`PlaneError::InUse`] where sessions are
+    /// logged in and the plan wants none, [`PlaneError::Failed`] where a volume could not be held.
+    fn at_one_instant(
+        &self,
+        volumes: &[VolumeId],
+        plan: HoldPlan,
+        work: &mut dyn FnMut(),
+    ) -> Result<(), PlaneError>;
 
     /// Ceases to serve a volume that nobody uses, and lets go of its store.
     ///
@@ -247,6 +268,12 @@ pub enum PlaneError {
         volume: String,
         /// What is wrong with the record.
         reason: String,
+    },
+    /// What was done at one instant took longer than I/O may wait, and is worth nothing.
+    #[error("it took longer than the {} seconds for which I/O may wait", limit.as_secs())]
+    HoldExpired {
+        /// The longest that I/O waits.
+        limit: Duration,
     },
     /// The data path refused.
     #[error("{0}")]

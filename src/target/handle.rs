@@ -140,6 +140,27 @@ pub enum TargetError {
     /// A portal could not be opened.
     #[error("the portal can't be opened")]
     Portal(#[source] io::Error),
+    /// A volume is being formatted or sanitized.
+    #[error("volume {volume} is being formatted or sanitized")]
+    BeingErased {
+        /// The volume's name.
+        volume: String,
+    },
+    /// A volume could not be held.
+    #[error(
+        "writes of volume {volume} that were under way did not end in time: an initiator has not sent \
+         their data, or the disk hangs"
+    )]
+    NotHeld {
+        /// The volume's name.
+        volume: String,
+    },
+    /// What was to be done at one instant took too long.
+    #[error("it took longer than the {} seconds for which I/O may wait", limit.as_secs())]
+    HoldExpired {
+        /// The longest that I/O waits.
+        limit: Duration,
+    },
     /// The reactors did not answer in time.
     #[error("the reactors did not answer within {} seconds", ANSWER_TIMEOUT.as_secs())]
     TimedOut,
@@ -566,6 +587,16 @@ impl Target {
 
     // ---- helpers ------------------------------------------------------------------------------
 
+    /// How many reactors there are.
+    pub(super) fn reactors(&self) -> usize {
+        self.shared.reactors
+    }
+
+    /// Wakes a reactor.
+    pub(super) fn nudge(&self, reactor: usize) {
+        self.shared.nudge(reactor);
+    }
+
     #[allow(
         clippy::disallowed_types,
         reason = "the control plane's own, off the I/O path"
@@ -574,11 +605,6 @@ impl Target {
         self.control
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// How many reactors there are.
-    pub(super) fn reactors(&self) -> usize {
-        self.shared.reactors
     }
 
     pub(super) fn publish(&self, control: &Control) {

@@ -7,6 +7,7 @@ use super::message::{Call, LockId, Origin, Piece};
 use super::volume::Volume;
 use crate::backend::{self, Done, Extent};
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::limits::BUFFER_BYTES_MAX;
 use crate::base::rate::Cost;
 use crate::base::rcu;
@@ -224,6 +225,33 @@ impl Medium {
                 id,
             };
             self.local.call(reactor, call, None).await?;
+        }
+        Ok(held)
+    }
+
+    /// Keeps everybody out of all of the volume until the lock is dropped.
+    pub(crate) async fn lock_whole(&self, deadline: Instant) -> Result<RangeLock, Failure> {
+        let id = LockId {
+            reactor: self.local.reactor(),
+            serial: self.local.next_serial(),
+        };
+        let mut held = RangeLock {
+            medium: Self {
+                lock: Some(id),
+                ..self.clone()
+            },
+            reactors: Vec::new(),
+            id,
+        };
+        // In ascending order, as in `lock` and for the same reason.
+        for reactor in self.volume.shards.owners() {
+            held.reactors.push(reactor);
+            let call = Call::Lock {
+                volume: self.volume.index,
+                range: 0..u64::MAX,
+                id,
+            };
+            self.local.call(reactor, call, Some(deadline)).await?;
         }
         Ok(held)
     }

@@ -187,6 +187,10 @@ pub(crate) enum Call {
     },
     /// Let it go.
     Unlock { volume: VolumeIndex, id: LockId },
+    /// Let no further write of several pieces begin here; answer when none is under way.
+    CloseGate(VolumeIndex),
+    /// Let them begin again.
+    OpenGate(VolumeIndex),
     /// At the volume's home: PERSISTENT RESERVE OUT.
     ReserveOut {
         volume: VolumeIndex,

@@ -25,6 +25,8 @@
 //! | `home`, `reserve`, `nexuses`, `hold` | a volume's one writer: sessions, reservations, the fence |
 //! | `oversight` | what an operator may see and do of reservations |
 //! | `store` | the way to the store of reservations |
+//! | `instant`, `gate` | one instant of several volumes, for snapshots; no write is half done then |
+//! | `dismiss`, `alter` | the end of a volume in use; what changes while it is served |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
 //! | `in_flight` | who has commands under way, for an operator |
 //! | `limit` | operations and bytes per second: who waits, and who goes next |
@@ -45,14 +47,17 @@ mod connection;
 mod copies;
 mod core;
 mod directory;
+mod dismiss;
 mod drains;
 mod enact;
 mod failure;
 mod follow;
+mod gate;
 pub mod handle;
 mod hold;
 mod home;
 mod in_flight;
+mod instant;
 mod io;
 mod limit;
 mod local;
@@ -88,6 +93,7 @@ pub use directory::Redirect;
 pub use drains::{Drain, DrainScope};
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
 pub use in_flight::InFlight;
+pub use instant::{Company, HoldPlan};
 pub use limit::{LimitUsage, Limits};
 pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};
 pub use shards::{ShardMap, ShardPlacement};

@@ -41,6 +41,7 @@ impl Core {
                 self.shards.remove(volume);
                 self.lines.remove(volume);
                 self.homes.remove(&volume);
+                self.local.forget_gate(volume);
                 turn.reply(asker.0, asker.1, Reply::Done);
             }
             Call::Limit { volume, limits } => {
@@ -120,6 +121,15 @@ impl Core {
             }
             Call::Lock { volume, range, id } => self.lock_range(volume, range, id, asker, turn),
             Call::Unlock { volume, id } => self.unlock_range(volume, id, turn),
+            Call::CloseGate(volume) => {
+                let empty = self.local.gate(volume).close();
+                self.answer_later(asker, async move {
+                    // The gate lives as long as the volume; nobody is behind one that is gone.
+                    let _ = empty.await;
+                    Reply::Done
+                });
+            }
+            Call::OpenGate(volume) => self.local.gate(volume).open(),
             call => self.serve_at_home(call, asker, turn),
         }
     }

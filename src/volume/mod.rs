@@ -14,6 +14,7 @@
 //! | [`access`] | who may log in |
 //! | [`model`] | SAN, group, volume, snapshot |
 //! | [`catalogue`] | all of them together: uniqueness and limits |
+//! | [`keeping`] | snapshots, deletion for a while, and the way back |
 //! | [`error`] | why the catalogue refuses |
 
 pub mod access;
@@ -21,6 +22,7 @@ pub mod catalogue;
 pub mod error;
 pub mod identity;
 pub mod iscsi_name;
+pub mod keeping;
 pub mod limits;
 pub mod model;
 pub mod name;
@@ -32,12 +34,12 @@ mod tests;
 pub use access::{AccessOverrides, AccessRules, Authentication, Denied, Initiators};
 pub use catalogue::{Catalogue, NewVolume};
 pub use error::CatalogueError;
-pub use identity::VolumeId;
+pub use identity::{SnapshotId, SnapshotSetId, VolumeId};
 pub use iscsi_name::{IscsiName, IscsiNameError, NamingAuthority};
 pub use limits::{
     EffectiveLimits, LimitChange, LimitError, LimitOrigin, LimitPreset, LimitSettings, provisioned,
 };
-pub use model::{Group, GroupSettings, San, Snapshot, Volume};
+pub use model::{Deletion, Group, GroupSettings, San, Snapshot, Volume};
 pub use name::{AccountName, GroupName, NameError, SanName, VolumeName};
 pub use settings::{
     BlockSize, ChangeWhen, CommonSettings, InquiryText, ReservationScope, SettingsChange,

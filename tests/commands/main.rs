@@ -10,6 +10,7 @@ mod support;
 mod connect;
 mod groups;
 mod help;
+mod keeping;
 mod limits;
 mod reservations;
 mod sessions;

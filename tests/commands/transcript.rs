@@ -6,7 +6,7 @@ use crate::support::server::{Server, holdfast};
 
 /// What differs from run to run, and the word that stands for it. In this order: a rule sees what the
 /// ones before it have left.
-const PASSING: [(&str, &str); 11] = [
+const PASSING: [(&str, &str); 12] = [
     (r"/\S*/holdfast-\w{6}/", "[TEMP]/"),
     (
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -21,6 +21,7 @@ const PASSING: [(&str, &str); 11] = [
     (r#"("span_ms": )\d+"#, "$1[SPAN]"),
     (r"\b\d+(\.\d+)? (ms|µs|us)\b", "[SPAN]"),
     (r"\b\d+ ?s\b", "[SPAN]"),
+    (r#"("\w+_ms": )\d{13}\b"#, "$1[MS]"),
 ];
 
 /// A conversation with one server, or with none.

@@ -18,7 +18,7 @@ mod way;
 
 use super::open::Opening;
 use super::request::{BackendError, ErrorKind};
-use super::store::{Channel, ChannelId, Properties, Store, Waker};
+use super::store::{Channel, ChannelId, Harm, Properties, Store, Waker};
 use super::workers::Workers;
 use crate::ring::FileHandle;
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -74,6 +74,23 @@ impl Store for Disk {
         }
         self.size_bytes.store(size_bytes, Ordering::Release);
         Ok(())
+    }
+
+    fn look_after(&self) -> Result<(), Harm> {
+        if self.medium != Medium::File {
+            return Ok(());
+        }
+        // What can't be looked at is no harm that is known.
+        let Ok(stat) = rustix::fs::fstat(&self.file) else {
+            return Ok(());
+        };
+        // The size grows after the file has.
+        let (expected, found) = (self.size_bytes(), u64::try_from(stat.st_size).unwrap_or(0));
+        match () {
+            () if found < expected => Err(Harm::Cut { expected, found }),
+            () if stat.st_nlink == 0 => Err(Harm::Removed),
+            () => Ok(()),
+        }
     }
 
     fn channel(self: Arc<Self>, id: ChannelId, waker: Waker) -> Box<dyn Channel> {

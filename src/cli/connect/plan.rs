@@ -243,6 +243,9 @@ pub(super) mod tests {
             nexuses: 0,
             owed_attentions: 0,
             warnings: Vec::new(),
+            snapshots: 0,
+            deleted_ms: None,
+            purge_ms: None,
             limits: LimitsView::default(),
             portals: portals.iter().map(|portal| (*portal).to_owned()).collect(),
         }
@@ -264,6 +267,8 @@ pub(super) mod tests {
             first_burst_length: 256 << 10,
             max_receive_segment: 256 << 10,
             limits: GroupLimitsView::default(),
+            retention_seconds: 0,
+            deleted_volumes: 0,
             origins: crate::control::access::Origins::default(),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::AsConfigured;
-use crate::volume::{GroupName, LimitOrigin};
+use crate::volume::LimitOrigin;
 
 /// What is to be set of a volume's or a group's limits; what is left out stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,17 +61,6 @@ pub enum LimitBurst {
     Own(u64),
     /// As it is where nothing is set.
     Common(AsConfigured),
-}
-
-/// Parameters of `group.set`; what is left out stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GroupSet {
-    /// The group's name.
-    pub name: GroupName,
-    /// What its volumes may have together, and the preset of those that have chosen none.
-    #[serde(default)]
-    pub limits: LimitsSet,
 }
 
 /// The limits of a volume.

@@ -11,10 +11,12 @@ use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
 mod drains;
+mod keeping;
 mod limits;
 mod reservations;
 
 pub use drains::*;
+pub use keeping::*;
 pub use limits::*;
 pub use reservations::*;
 
@@ -22,7 +24,7 @@ pub use reservations::*;
 pub mod method {
     /// Makes a volume: [`super::VolumeCreate`] → [`super::VolumeView`].
     pub const VOLUME_CREATE: &str = "volume.create";
-    /// All volumes: no parameters → list of [`super::VolumeView`].
+    /// All volumes: [`super::VolumeList`] → list of [`super::VolumeView`].
     pub const VOLUME_LIST: &str = "volume.list";
     /// One volume: [`super::VolumeSelect`] → [`super::VolumeView`].
     pub const VOLUME_SHOW: &str = "volume.show";
@@ -32,6 +34,25 @@ pub mod method {
     pub const VOLUME_SET: &str = "volume.set";
     /// Deletes a volume: [`super::VolumeDelete`] → [`super::VolumeView`] as it last was.
     pub const VOLUME_DELETE: &str = "volume.delete";
+    /// Brings a deleted volume back: [`super::VolumeSelect`] → [`super::VolumeView`].
+    pub const VOLUME_RESTORE: &str = "volume.restore";
+    /// Gives a volume the content of its snapshot: [`super::VolumeRevert`] → [`super::VolumeView`].
+    pub const VOLUME_REVERT: &str = "volume.revert";
+    /// Writes an image: [`super::VolumeExport`] → [`super::ExportView`].
+    pub const VOLUME_EXPORT: &str = "volume.export";
+    /// Takes snapshots of volumes at one instant: [`super::SnapshotCreate`] → list of
+    /// [`super::SnapshotView`].
+    pub const SNAPSHOT_CREATE: &str = "snapshot.create";
+    /// All snapshots: [`super::SnapshotList`] → list of [`super::SnapshotView`].
+    pub const SNAPSHOT_LIST: &str = "snapshot.list";
+    /// One snapshot: [`super::SnapshotSelect`] → [`super::SnapshotView`].
+    pub const SNAPSHOT_SHOW: &str = "snapshot.show";
+    /// Deletes a snapshot: [`super::SnapshotSelect`] → [`super::SnapshotView`] as it last was.
+    pub const SNAPSHOT_DELETE: &str = "snapshot.delete";
+    /// Before the answer of a method whose work is long, a notification of how far it is:
+    /// [`super::ProgressView`]. Methods that do: `volume.create` from an image or by copying,
+    /// `volume.revert` and `snapshot.create` by copying, `volume.export`.
+    pub const PROGRESS: &str = "progress";
     /// All groups: no parameters → list of [`super::GroupView`].
     pub const GROUP_LIST: &str = "group.list";
     /// One group: [`super::GroupSelect`] → [`super::GroupView`].
@@ -88,10 +109,14 @@ pub enum BackendKind {
 pub struct VolumeCreate {
     /// The volume's name.
     pub name: VolumeName,
-    /// Its size; may be left out for a block device, which has one.
+    /// Its size; may be left out for a block device, a snapshot or an image, which have one.
     #[serde(default)]
     pub size_bytes: Option<u64>,
-    /// Its group; made if it does not exist. Left out: the default group.
+    /// What it is filled with; left out: zeros. Its blocks are in a file of the data directory then.
+    #[serde(default)]
+    pub source: Option<VolumeSource>,
+    /// Its group; made if it does not exist. Left out: the default group, or that of the volume whose
+    /// snapshot it is filled with.
     #[serde(default)]
     pub group: Option<GroupName>,
     /// Where its blocks are.
@@ -194,17 +219,6 @@ pub enum AsConfigured {
     Default,
 }
 
-/// Parameters of `volume.delete`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VolumeDelete {
-    /// The volume's name.
-    pub name: VolumeName,
-    /// Drop sessions instead of refusing while there are any.
-    #[serde(default)]
-    pub force: bool,
-}
-
 /// Parameters that name a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -230,6 +244,8 @@ pub enum VolumeState {
     Online,
     /// It could not be opened; [`VolumeView::problem`] says why.
     Failed,
+    /// It was deleted, and can be restored until [`VolumeView::purge_ms`].
+    Deleted,
 }
 
 /// A volume as the control socket shows it.
@@ -288,6 +304,15 @@ pub struct VolumeView {
     /// What an operator ought to know: hosts that may be, or are, two under one initiator name; places
     /// that run short; nodes that are kept out.
     pub warnings: Vec<String>,
+    /// How many snapshots it has.
+    #[serde(default)]
+    pub snapshots: usize,
+    /// When it was deleted, if it was.
+    #[serde(default)]
+    pub deleted_ms: Option<u64>,
+    /// When it becomes impossible to restore it, if it was deleted.
+    #[serde(default)]
+    pub purge_ms: Option<u64>,
     /// The `ADDR:PORT` of each portal it is reached by.
     pub portals: Vec<String>,
 }
@@ -334,6 +359,12 @@ pub struct GroupView {
     /// How many operations and bytes per second its volumes may have together.
     #[serde(default)]
     pub limits: GroupLimitsView,
+    /// For how long its deleted volumes are kept; zero: not at all.
+    #[serde(default)]
+    pub retention_seconds: u64,
+    /// How many of its volumes are deleted and can be restored.
+    #[serde(default)]
+    pub deleted_volumes: usize,
 }
 
 /// A session as the control socket shows it.

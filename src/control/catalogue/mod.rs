@@ -12,6 +12,7 @@ mod drains;
 mod error;
 mod file;
 mod inspect;
+mod keeping;
 mod memory;
 mod portals;
 mod record;
@@ -34,6 +35,7 @@ pub use directory::DataDirectory;
 pub use drains::KeptDrain;
 pub use error::CatalogueError;
 pub use inspect::{Contents, InspectedVolume, Inspection, KeptReservations};
+pub use keeping::{TakenSnapshot, snapshot_file};
 pub use portals::{PortalTagError, WantedPortal};
 pub use record::RecordError;
 pub use repair::{Decision, Plan, RepairError, Repairs, Replacement};
@@ -85,6 +87,15 @@ struct Row {
     /// making the volume, and nobody was told that it exists.
     made: bool,
     volume: Volume,
+}
+
+impl Row {
+    fn finished(volume: &Volume) -> Self {
+        Self {
+            made: true,
+            volume: volume.clone(),
+        }
+    }
 }
 
 /// The row of a group: its name, and what has been set for it, if anything was. Access rules are
@@ -307,15 +318,16 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Removes a volume, finished or not, its reservation record and the history of it.
+    /// Removes a volume, finished, deleted or neither, its snapshots, its reservation record and the
+    /// history of it.
     ///
     /// # Errors
-    /// It can't be removed, or the store failed; nothing has changed.
+    /// The store failed; nothing has changed.
     pub fn remove_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
         if model.volume(volume.id).is_ok() {
-            model.delete_volume(volume.id)?;
+            model.purge_volume(volume.id)?;
         }
         self.table
             .remove_volume(volume.name.as_str(), key(volume.id))?;
@@ -477,14 +489,13 @@ impl Catalogue {
 
     /// Puts a volume's row, and that of its group as `model` has it.
     fn put_volume(&self, volume: &Volume, model: &Model) -> Result<(), CatalogueError> {
-        let row = Row {
-            made: true,
-            volume: volume.clone(),
-        };
         let group = model.group(&volume.san, &volume.group)?;
         let group_row = GroupRow::of(&volume.group, group.settings);
-        self.table
-            .put_volume(volume.name.as_str(), &row, (&volume.group, &group_row))
+        self.table.put_volume(
+            volume.name.as_str(),
+            &Row::finished(volume),
+            (&volume.group, &group_row),
+        )
     }
 
     /// Saves changes of reservations in one transaction; the outcome of each, for its volume may have

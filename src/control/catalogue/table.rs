@@ -156,7 +156,8 @@ impl Table {
         })
     }
 
-    /// Puts the row of a volume that is being made, and with it a record that nobody has registered.
+    /// Puts the row of a volume that is being made or restored, and with it a record that nobody has
+    /// registered.
     pub(super) fn add_volume(
         &self,
         name: &str,
@@ -180,6 +181,39 @@ impl Table {
         let (row, group_row) = (self.encode(row)?, self.encode(group.1)?);
         self.file.write(|transaction| {
             put(transaction, GROUPS, group.0.as_str(), &group_row)?;
+            put(transaction, VOLUMES, name, &row)
+        })
+    }
+
+    /// Puts the rows of several volumes that are there, all of them or none.
+    pub(super) fn put_volumes(
+        &self,
+        rows: &[(&str, impl Serialize)],
+    ) -> Result<(), CatalogueError> {
+        let encoded = rows
+            .iter()
+            .map(|(name, row)| Ok((*name, self.encode(row)?)))
+            .collect::<Result<Vec<_>, CatalogueError>>()?;
+        self.file.write(|transaction| {
+            for (name, row) in &encoded {
+                put(transaction, VOLUMES, name, row)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts the row of a volume that is deleted and kept, and forgets its registrations: no change of
+    /// them that is still on its way finds a record to change. Its history stays.
+    pub(super) fn shelve_volume(
+        &self,
+        name: &str,
+        key: u128,
+        row: &impl Serialize,
+    ) -> Result<(), CatalogueError> {
+        let row = self.encode(row)?;
+        self.file.write(|transaction| {
+            transaction.open_table(RESERVATIONS)?.remove(key)?;
+            transaction.open_table(AGES)?.remove(key)?;
             put(transaction, VOLUMES, name, &row)
         })
     }

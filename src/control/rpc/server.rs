@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::message::{RpcError, answer};
+use super::message::{RpcError, answer, notification};
 use super::{CONNECTION_IDLE_MAX, CONNECTIONS_MAX, ControlSocket, REQUEST_BYTES_MAX, methods};
-use crate::control::service::Service;
+use crate::control::api::{ProgressView, method};
+use crate::control::service::{Progress, Service};
 use crate::reservation::history::Process;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -141,11 +142,25 @@ fn converse(service: &Service, stream: &UnixStream) -> io::Result<()> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if let Some(answer) = methods::handle(service, caller, &line) {
+        let progress = Told { stream };
+        if let Some(answer) = methods::handle(service, caller, &progress, &line) {
             let mut text = answer.to_string();
             text.push('\n');
             writer.write_all(text.as_bytes())?;
         }
+    }
+}
+
+/// Tells whoever has asked how far it is, in notifications before the answer.
+struct Told<'a> {
+    stream: &'a UnixStream,
+}
+
+impl Progress for Told<'_> {
+    /// False once the other end is closed: who has asked has been interrupted.
+    fn report(&self, progress: &ProgressView) -> bool {
+        let (mut stream, text) = (self.stream, notification(method::PROGRESS, progress));
+        writeln!(stream, "{text}").is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 mod announce;
 mod portals;
 mod signals;
+mod upkeep;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -12,7 +13,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use portals::PortalError;
 
-use super::api::VolumeView;
+use self::upkeep::Upkeep;
+use super::api::{VolumeList, VolumeView};
 use super::catalogue::{Catalogue, CatalogueError, DataDirectory};
 use super::config::{Config, ConfigError};
 use super::error::ControlError;
@@ -77,6 +79,7 @@ pub struct Running {
     plane: Arc<dyn DataPlane>,
     service: Arc<Service>,
     rpc: rpc::Server,
+    upkeep: Upkeep,
 }
 
 impl Running {
@@ -119,6 +122,7 @@ impl Running {
             registrations_max: config.limits.registrations_per_volume,
             reactors: config.reactor_count(),
             means,
+            logout_timeout: config.limits.drain_timeout.0,
         };
         let workers = Workers::start(config.reactor_count())?;
         let service = Arc::new(Service::new(
@@ -128,21 +132,23 @@ impl Running {
             workers,
             stop,
         ));
-        let open = || -> Result<rpc::Server, ServeError> {
+        let open = || -> Result<(rpc::Server, Upkeep), ServeError> {
             service.open(&unfinished)?;
             for portal in portals {
                 plane.open_portal(portal)?;
             }
             service.set_portals(announce::reachable(&config.portals, &addresses));
-            Ok(rpc::Server::start(socket, service.clone())?)
+            let upkeep = Upkeep::start(service.clone())?;
+            Ok((rpc::Server::start(socket, service.clone())?, upkeep))
         };
         match open() {
-            Ok(rpc) => Ok(Self {
+            Ok((rpc, upkeep)) => Ok(Self {
                 config,
                 portals: addresses,
                 plane,
                 service,
                 rpc,
+                upkeep,
             }),
             Err(error) => {
                 plane.stop();
@@ -159,7 +165,10 @@ impl Running {
 
     /// Prints how to connect, and that it listens.
     pub fn announce(&self, out: &mut dyn Write) {
-        let volumes: Vec<VolumeView> = self.service.list_volumes().unwrap_or_default();
+        let volumes: Vec<VolumeView> = self
+            .service
+            .list_volumes(VolumeList::default())
+            .unwrap_or_default();
         let text = announce::text(&self.config, &self.portals, &volumes);
         // Nobody may be reading, as under a service manager.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -180,8 +189,16 @@ impl Running {
     /// Drains and stops.
     pub fn stop(self) {
         let Self {
-            config, plane, rpc, ..
+            config,
+            plane,
+            rpc,
+            service,
+            upkeep,
+            ..
         } = self;
+        drop(upkeep);
+        // It has until the drain is over to leave nothing behind; a restart sees to the rest.
+        service.stop_work();
         let dropped = plane.drain(config.limits.drain_timeout.0);
         if dropped > 0 {
             tracing::warn!(dropped, "sessions did not log out in time");

@@ -241,6 +241,7 @@ fn describe(drain: &KeptDrain) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::VolumeList;
     use crate::control::service::fake::{FakePlane, service};
 
     fn drain(initiator: &str, redirect: Option<&str>) -> SessionDrain {
@@ -266,7 +267,10 @@ mod tests {
         let plane = Arc::new(FakePlane::default());
         {
             let (service, _stopped) = service(data.path(), &plane);
-            let volume = service.list_volumes().unwrap().remove(0);
+            let volume = service
+                .list_volumes(VolumeList::default())
+                .unwrap()
+                .remove(0);
             let id = plane.volumes()[0];
             plane.log_in(id);
             let begun = service.drain_sessions(&drain(HOST, None)).unwrap();

@@ -22,8 +22,8 @@ use crate::reservation::{
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Drain, Forecast, IdentityInfo, InFlight, Limits, Preemption,
-    ReservationReport, SessionInfo,
+    Change, Cleared, Company, Drain, Forecast, HoldPlan, IdentityInfo, InFlight, Limits,
+    Preemption, ReservationReport, SessionInfo,
 };
 use crate::volume::VolumeId;
 
@@ -152,6 +152,11 @@ impl FakePlane {
         self.state.lock().unwrap().refusal_once = Some(message.to_owned());
     }
 
+    /// As after a restart.
+    pub(crate) fn forget_volumes(&self) {
+        self.state.lock().unwrap().volumes.clear();
+    }
+
     pub(crate) fn log_out_all(&self) {
         self.state.lock().unwrap().sessions.clear();
     }
@@ -212,6 +217,36 @@ impl DataPlane for FakePlane {
             .remove(&id)
             .map(drop)
             .ok_or(PlaneError::UnknownVolume)
+    }
+
+    fn dismiss_volume(&self, id: VolumeId, _: Duration) -> Result<usize, PlaneError> {
+        let sessions = self.state.lock().unwrap().sessions.len();
+        self.detach_volume(id, true)?;
+        Ok(sessions)
+    }
+
+    fn at_one_instant(
+        &self,
+        volumes: &[VolumeId],
+        plan: HoldPlan,
+        work: &mut dyn FnMut(),
+    ) -> Result<(), PlaneError> {
+        {
+            let mut state = self.state.lock().unwrap();
+            if let Some(message) = &state.refusal {
+                return Err(PlaneError::Failed(message.clone()));
+            }
+            let of_volumes =
+                |session: &&SessionInfo| session.volume.is_some_and(|id| volumes.contains(&id));
+            let sessions = state.sessions.iter().filter(of_volumes).count();
+            if plan.company == Company::Nobody && sessions > 0 {
+                return Err(PlaneError::InUse { sessions });
+            }
+            assert!(volumes.iter().all(|id| state.volumes.contains_key(id)));
+            state.calls.push("instant");
+        }
+        work();
+        Ok(())
     }
 
     fn detach_unused(&self, id: VolumeId) -> Result<(), PlaneError> {
@@ -445,6 +480,7 @@ pub(crate) fn service(
         registrations_max: 1024,
         reactors: 1,
         means: Means::default(),
+        logout_timeout: Duration::from_secs(1),
     };
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let service = Service::new(

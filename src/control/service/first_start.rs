@@ -19,6 +19,7 @@ impl Service {
         let create = VolumeCreate {
             name: VOLUME_FIRST.parse().map_err(invalid)?,
             size_bytes: Some(VOLUME_FIRST_BYTES),
+            source: None,
             group: None,
             backend: BackendKind::File,
             path: None,

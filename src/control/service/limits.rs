@@ -11,8 +11,8 @@ use super::{Service, refusal::about_volume};
 use crate::base::clock::Instant;
 use crate::base::rate::{Limiter, Rates};
 use crate::control::api::{
-    GroupLimitsView, GroupSet, GroupView, LimitBurst, LimitValue, LimitsPreset, LimitsSet,
-    LimitsUsageView, LimitsView,
+    GroupLimitsView, GroupSet, LimitBurst, LimitValue, LimitsPreset, LimitsSet, LimitsUsageView,
+    LimitsView,
 };
 use crate::control::catalogue::Volume;
 use crate::control::error::{ControlError, ErrorKind};
@@ -67,48 +67,8 @@ impl Kept {
 }
 
 impl Service {
-    /// Changes what is set for a group, and with it what its volumes may have.
-    ///
-    /// # Errors
-    /// There is none, a value can't be, or the store failed, and nothing has changed; or the data path
-    /// did not take a volume's limits, which then hold from the next start.
-    pub fn set_group(&self, set: &GroupSet) -> Result<GroupView, ControlError> {
-        let _turn = self.take_turn();
-        let model = self.catalogue.model();
-        let san = &self.catalogue.policy().san;
-        let group = model.group(san, &set.name).map_err(ControlError::from)?;
-        let refused = |message: String| {
-            let group = format!("group {}", set.name);
-            ControlError::new(
-                ErrorKind::Invalid,
-                group.clone(),
-                format!("{group} {message}"),
-            )
-        };
-        if set.limits.preset == Some(LimitsPreset::Inherit) {
-            return Err(
-                refused("can't inherit its limits: there is nothing above it".to_owned())
-                    .expected("provisioned or none"),
-            );
-        }
-        let mut limits = group.settings.limits.changed_by(&set.limits.change());
-        // A group that asks for nothing says nothing.
-        limits.preset = limits.preset.filter(|preset| *preset != LimitPreset::None);
-        limits
-            .check()
-            .map_err(|error| refused(format!("can't be set so: {error}")))?;
-        let mut settings = group.settings;
-        settings.limits = limits;
-        if settings != group.settings {
-            self.catalogue.set_group(&set.name, settings)?;
-            tracing::info!(group = %set.name, ?settings, "group settings changed");
-            self.limit_group(&set.name)?;
-        }
-        Ok(self.group_view(&set.name, &self.catalogue.model()))
-    }
-
     /// Has the data path keep what the catalogue says of every volume of a group.
-    fn limit_group(&self, name: &GroupName) -> Result<(), ControlError> {
+    pub(super) fn limit_group(&self, name: &GroupName) -> Result<(), ControlError> {
         let model = self.catalogue.model();
         let mut result = Ok(());
         for volume in model.volumes_of(&self.catalogue.policy().san, name) {
@@ -176,7 +136,7 @@ impl Service {
     }
 
     /// Looks at what a volume has done, for a second look after [`LOOK`].
-    pub(super) fn look_at(&self, volume: VolumeId) -> Option<Glance> {
+    pub(super) fn glance_at(&self, volume: VolumeId) -> Option<Glance> {
         let glance = self.glance(volume)?;
         let end = Instant::now() + LOOK;
         while let left @ 1.. = end.nanos().saturating_sub(Instant::now().nanos()) {
@@ -287,6 +247,37 @@ impl LimitsSet {
             }),
         }
     }
+}
+
+/// What `group.set` makes of a group's limits.
+///
+/// # Errors
+/// They can't be so.
+pub(super) fn of_group_set(
+    set: &GroupSet,
+    present: &LimitSettings,
+) -> Result<LimitSettings, ControlError> {
+    let refused = |message: String| {
+        let group = format!("group {}", set.name);
+        ControlError::new(
+            ErrorKind::Invalid,
+            group.clone(),
+            format!("{group} {message}"),
+        )
+    };
+    if set.limits.preset == Some(LimitsPreset::Inherit) {
+        return Err(
+            refused("can't inherit its limits: there is nothing above it".to_owned())
+                .expected("provisioned or none"),
+        );
+    }
+    let mut limits = present.changed_by(&set.limits.change());
+    // A group that asks for nothing says nothing.
+    limits.preset = limits.preset.filter(|preset| *preset != LimitPreset::None);
+    limits
+        .check()
+        .map_err(|error| refused(format!("can't be set so: {error}")))?;
+    Ok(limits)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl Service {
     /// hurt those who use it; nothing has changed then.
     pub fn set_volume(&self, set: &VolumeSet) -> Result<VolumeView, ControlError> {
         let _turn = self.take_turn();
-        let volume = self.find(&set.name)?;
+        let volume = self.find_free(&set.name)?;
         let next = volume
             .settings
             .changed_by(&change_of(set))
@@ -172,7 +172,7 @@ fn name(nexus: &Nexus) -> &str {
 }
 
 /// `2 sessions (a, b)`, with the first few of `list`.
-fn counted(what: &str, list: &[String]) -> String {
+pub(super) fn counted(what: &str, list: &[String]) -> String {
     let plural = if list.len() == 1 { "" } else { "s" };
     let named = list.len().min(USERS_NAMED_MAX);
     let more = match list.len() - named {

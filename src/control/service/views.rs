@@ -25,6 +25,8 @@ pub(super) struct Volume<'a> {
     /// `None` where its store is not open.
     pub(super) route: Option<String>,
     pub(super) problem: Option<String>,
+    /// What is to be said of its file.
+    pub(super) warning: Option<String>,
     pub(super) sessions: &'a [SessionInfo],
     pub(super) sessions_max: u32,
     /// `None` where it is not served.
@@ -42,6 +44,7 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         data,
         route,
         problem,
+        warning,
         sessions,
         sessions_max,
         identity,
@@ -52,7 +55,11 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
     let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
     let takeovers = identity.map_or(&[][..], |known| &known.takeovers);
-    let mut warnings: Vec<_> = takeovers.iter().map(|seen| warning(seen, now)).collect();
+    let mut warnings: Vec<_> = takeovers
+        .iter()
+        .map(|seen| takeover_warning(seen, now))
+        .collect();
+    warnings.extend(warning);
     if record.settings.reservation_scope == ReservationScope::Client {
         warnings.extend(shared_registrations(sessions));
     }
@@ -65,10 +72,10 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         ));
     }
     warnings.extend(drains);
-    let state = if problem.is_some() {
-        VolumeState::Failed
-    } else {
-        VolumeState::Online
+    let state = match (&record.deleted, &problem) {
+        (Some(_), _) => VolumeState::Deleted,
+        (None, Some(_)) => VolumeState::Failed,
+        (None, None) => VolumeState::Online,
     };
     VolumeView {
         name: record.name.to_string(),
@@ -95,12 +102,37 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         nexuses: identity.map_or(0, |known| known.nexuses),
         owed_attentions: identity.map_or(0, |known| known.owed_attentions),
         warnings,
+        snapshots: record.whole_snapshots().count(),
+        deleted_ms: record.deleted.map(|deletion| deletion.at_ms),
+        purge_ms: record.deleted.map(|deletion| deletion.purge_ms),
         portals,
     }
 }
 
+/// A length of time for people, to its two largest units.
+pub(super) fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let parts = [
+        (days, "d"),
+        (hours, "h"),
+        (minutes, "m"),
+        (seconds % 60, "s"),
+    ];
+    let mut told: Vec<_> = parts
+        .iter()
+        .skip_while(|(count, _)| *count == 0)
+        .take(2)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if told.is_empty() {
+        told.push("0s".to_owned());
+    }
+    told.join(" ")
+}
+
 /// What an initiator name is said of whose sessions were taken over from another address.
-fn warning(takeover: &Takeover, now: Instant) -> String {
+fn takeover_warning(takeover: &Takeover, now: Instant) -> String {
     let Takeover {
         initiator,
         from,
@@ -160,7 +192,7 @@ fn session_warning(
         .iter()
         .filter(|seen| seen.initiator == session.initiator);
     let worst = concerned.clone().find(|seen| seen.is_mutual);
-    Some(warning(worst.or_else(|| concerned.next())?, now))
+    Some(takeover_warning(worst.or_else(|| concerned.next())?, now))
 }
 
 /// For how long a backend holds each request at least.
@@ -227,6 +259,8 @@ pub(super) fn group(
             .unwrap_or(RECEIVE_DATA_SEGMENT_BYTES),
         origins: *origins,
         limits,
+        retention_seconds: 0,
+        deleted_volumes: 0,
     }
 }
 

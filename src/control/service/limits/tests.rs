@@ -5,6 +5,7 @@ use crate::control::api::{
     AsConfigured, BackendKind, GroupSelect, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect,
     VolumeSet, VolumeView,
 };
+use crate::control::service::Unheard;
 use crate::control::service::fake::{FakePlane, service};
 use crate::volume::{BlockSize, LimitOrigin};
 
@@ -16,6 +17,7 @@ fn create(name: &str, group: &str, limits: LimitsSet) -> VolumeCreate {
         name: name.parse().unwrap(),
         size_bytes: Some(4 * GIB),
         group: Some(group.parse().unwrap()),
+        source: None,
         backend: BackendKind::Null,
         path: None,
         block_bytes: BlockSize::default(),
@@ -43,6 +45,7 @@ fn set(name: &str, limits: LimitsSet) -> VolumeSet {
 
 fn set_group(limits: LimitsSet) -> GroupSet {
     GroupSet {
+        retention_seconds: None,
         name: "databases".parse().unwrap(),
         limits,
     }
@@ -90,7 +93,7 @@ fn limits_outlive_a_restart_and_follow_growth() {
         let (plane, service) = start(data.path());
         assert!(plane.take_limits().is_empty(), "none are set of themselves");
         let made = service
-            .create_volume(&create("db-1", "databases", provisioned()))
+            .create_volume(&create("db-1", "databases", provisioned()), &Unheard)
             .unwrap();
         let by_size = LimitOrigin::VolumePreset;
         let expected = (Some(3000), by_size, Some(240_000_000), by_size);
@@ -125,7 +128,7 @@ fn a_group_gives_its_preset_and_shares_its_own() {
     for name in ["db-1", "db-2"] {
         let none = LimitsSet::default();
         service
-            .create_volume(&create(name, "databases", none))
+            .create_volume(&create(name, "databases", none), &Unheard)
             .unwrap();
     }
     let both = LimitsSet {
@@ -169,7 +172,7 @@ fn a_groups_limits_outlive_a_restart() {
         service.create_group(&GroupSelect { name }).unwrap();
         service.set_group(&set_group(iops(700))).unwrap();
         let plain = create("db-1", "databases", LimitsSet::default());
-        service.create_volume(&plain).unwrap();
+        service.create_volume(&plain, &Unheard).unwrap();
     }
     let (plane, service) = start(data.path());
     assert_eq!(plane.take_limits().len(), 1);
@@ -183,7 +186,7 @@ fn what_changes_nothing_leaves_those_who_wait_in_peace() {
     let data = tempfile::tempdir().unwrap();
     let (plane, service) = start(data.path());
     service
-        .create_volume(&create("db-1", "databases", iops(500)))
+        .create_volume(&create("db-1", "databases", iops(500)), &Unheard)
         .unwrap();
     plane.take_limits();
     let sessions = VolumeSet {
@@ -205,7 +208,7 @@ fn wrong_limits_change_nothing() {
     let data = tempfile::tempdir().unwrap();
     let (plane, service) = start(data.path());
     service
-        .create_volume(&create("db-1", "databases", iops(500)))
+        .create_volume(&create("db-1", "databases", iops(500)), &Unheard)
         .unwrap();
     plane.take_limits();
     let told = |result: Result<VolumeView, ControlError>| result.unwrap_err().to_string();
@@ -214,7 +217,7 @@ fn wrong_limits_change_nothing() {
         error.contains("9 operations per second, expected 10 to 10000000"),
         "{error}"
     );
-    let error = told(service.create_volume(&create("db-2", "databases", iops(0))));
+    let error = told(service.create_volume(&create("db-2", "databases", iops(0)), &Unheard));
     assert!(
         error.contains("0 operations per second, expected 10"),
         "{error}"
@@ -250,16 +253,18 @@ fn a_name_that_comes_back_brings_no_limits() {
     let data = tempfile::tempdir().unwrap();
     let (plane, service) = start(data.path());
     service
-        .create_volume(&create("db-1", "databases", iops(500)))
+        .create_volume(&create("db-1", "databases", iops(500)), &Unheard)
         .unwrap();
     let delete = VolumeDelete {
         name: "db-1".parse().unwrap(),
         force: false,
+        purge: false,
+        delete_snapshots: false,
     };
     service.delete_volume(&delete).unwrap();
     plane.take_limits();
     let plain = create("db-1", "databases", LimitsSet::default());
-    let made = service.create_volume(&plain).unwrap();
+    let made = service.create_volume(&plain, &Unheard).unwrap();
     assert_eq!(values(&made).0, None);
     assert!(plane.take_limits().is_empty());
 }
