@@ -13,8 +13,8 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Forecast, IdentityInfo, Preemption, ReservationReport,
-    Restored, SessionInfo, ShardPlacement, Target, TargetError,
+    self, Cleared, ConnectionPlacement, Forecast, IdentityInfo, Measurement, Preemption,
+    ReservationReport, Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -44,6 +44,8 @@ impl Launch for TargetLauncher {
                 tuning::Placement::Spread => ConnectionPlacement::Spread,
             },
             reservations: plan.reservations,
+            journal: plan.journal,
+            slow_io: plan.slow_io,
         };
         let target = Target::start(config).map_err(|error| PlaneError::Start(error.to_string()))?;
         Ok(Arc::new(DataPath(target)))
@@ -155,6 +157,10 @@ impl DataPlane for DataPath {
 
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
         Ok(self.0.identities()?)
+    }
+
+    fn measure(&self) -> Result<Measurement, PlaneError> {
+        Ok(self.0.measure()?)
     }
 
     fn reservation(&self, volume: VolumeId) -> Result<ReservationReport, PlaneError> {

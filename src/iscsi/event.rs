@@ -3,6 +3,7 @@
 use super::error::{CloseReason, DataOutError};
 use super::pdu::{LogoutReason, SessionType, TaskAttribute, TaskFunction};
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
 
 /// Something the owner of a connection must know or answer.
@@ -124,6 +125,8 @@ pub struct Command {
     pub write_length: u32,
     /// Whether the command was marked for immediate delivery.
     pub immediate: bool,
+    /// When it was taken in.
+    pub arrived: Instant,
 }
 
 /// A task management request (RFC 7143 section 11.5; RFC 7144).

@@ -9,9 +9,11 @@ use super::directory::{Directory, PortalRecord, Redirect};
 use super::failure::Failure;
 use super::home::Home;
 use super::in_flight::InFlight;
+use super::journal::Journal;
 use super::local::Local;
 use super::medium::Medium;
 use super::message::{Announce, Call, Message, UnitChange};
+use super::meters::Tally;
 use super::shards::{ShardMap, ShardPlacement};
 use super::shared::{ConnectionPlacement, Shared, SharedConfig};
 use super::store::ReservationStore;
@@ -61,6 +63,10 @@ pub struct TargetConfig {
     pub connection_placement: ConnectionPlacement,
     /// Where durable reservations go.
     pub reservations: Arc<dyn ReservationStore>,
+    /// Who hears what happens.
+    pub journal: Journal,
+    /// From how long on an I/O is told as slow; `None`: never.
+    pub slow_io: Option<Duration>,
 }
 
 /// A volume to be served.
@@ -181,6 +187,10 @@ pub struct SessionInfo {
     pub since: Instant,
     /// SCSI commands taken.
     pub commands: u64,
+    /// All that it has done.
+    pub tally: Tally,
+    /// Commands taken and not answered.
+    pub in_flight: u64,
     /// Bytes sent as Data-In.
     pub read_bytes: u64,
     /// Bytes written.
@@ -293,7 +303,7 @@ impl Target {
         self.ask(home, move |local, shared| async move {
             let call = || Call::Attach(Arc::clone(&attached));
             local.call_all(call, None).await?;
-            let home = Home::new(Arc::clone(&attached), restored);
+            let home = Home::new(Arc::clone(&attached), restored, shared.journal.clone());
             home.note_start(&local, &shared);
             local
                 .with_core(move |core, _| core.homes.insert(attached.index, home))
@@ -569,6 +579,20 @@ impl Target {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// What the reactors share.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How busy a reactor is; nothing of one that is stepped, or has stopped.
+    pub(super) fn counters(&self, reactor: usize) -> Option<Arc<reactor::Counters>> {
+        let control = self.control();
+        control
+            .reactors
+            .as_ref()
+            .map(|reactors| reactors.counters(reactor))
+    }
+
     fn publish(&self, control: &Control) {
         let volumes = control.volumes.iter().flatten();
         let directory = Directory {
@@ -646,6 +670,8 @@ pub(super) fn prepare(
         shard_bytes: config.shard_bytes,
         connection_placement: config.connection_placement,
         store: config.reservations,
+        journal: config.journal,
+        slow_io: config.slow_io,
     })?;
     let net = config.net;
     let for_cores = Arc::clone(&shared);
@@ -714,6 +740,8 @@ impl Core {
                 data_digest: session.data_digest,
                 since: session.since,
                 commands: session.counters.commands,
+                tally: session.counters,
+                in_flight: conn.in_flight(),
                 read_bytes: session.counters.read_bytes,
                 written_bytes: session.counters.written_bytes,
             })

@@ -4,8 +4,10 @@ use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
 use super::directory::Redirect;
 use super::home::{Home, Seat};
+use super::journal::{Happening, Login};
 use super::local::Local;
 use super::message::{Announce, Call, SessionNexus};
+use super::meters::Tally;
 use super::scope;
 use super::session::Session;
 use super::shared::{ConnectionPlacement, Shared};
@@ -95,7 +97,9 @@ impl Core {
         };
         conn.initiator = Some(identity.initiator_name.clone());
         let directory = self.shared.directory.load(turn.tick.guard);
-        let refused = |status: LoginStatus, why: &str| {
+        let mut refused = |status: LoginStatus, why: &str| {
+            conn.refusal = Some(why.to_owned());
+            conn.wanted = identity.target_name.clone();
             tracing::warn!(
                 peer = %conn.peer,
                 initiator = identity.initiator_name,
@@ -232,6 +236,8 @@ impl Core {
                 .unwrap_or_default()
                 .to_vec()
         });
+        let (received, sent) = conn.iscsi.take_pdus();
+        self.meters.count_departed_pdus(received, sent);
         match self.net.detach(turn.tick.driver, socket) {
             Ok(stream) => turn.send(
                 reactor,
@@ -317,6 +323,7 @@ impl Core {
             return;
         };
         conn.phase = Phase::Admitting;
+        conn.wanted.clone_from(&summary.identity.target_name);
         let Some(home) = self.homes.get(&volume) else {
             return self.refuse(key, LoginStatus::TargetRemoved, "the volume is gone", turn);
         };
@@ -374,6 +381,18 @@ impl Core {
             reactor = self.id,
             "session begins"
         );
+        self.meters.open(session.volume.index);
+        self.shared
+            .journal
+            .tell(Happening::LoggedIn(Box::new(Login {
+                volume: session.volume.id,
+                nexus: session.nexus.nexus.clone(),
+                tsih: session.nexus.tsih,
+                address: conn.peer,
+                reactor: self.id,
+                header_digest: session.header_digest,
+                data_digest: session.data_digest,
+            })));
         conn.phase = Phase::Full;
         conn.iscsi.admit(session.nexus.tsih);
         conn.session = Some(session);
@@ -394,6 +413,12 @@ impl Core {
             initiator = conn.initiator.as_deref(),
             "login refused: {why}"
         );
+        self.shared.journal.tell(Happening::LoginRefused {
+            initiator: conn.initiator.clone(),
+            address: conn.peer,
+            target: conn.wanted.clone(),
+            reason: why.to_owned(),
+        });
         conn.iscsi.refuse_login(status);
         self.begin_close(key, turn);
     }
@@ -474,6 +499,12 @@ async fn admission(
         if !std::mem::replace(&mut reinstated, true) {
             let initiator = nexus.initiator.name();
             tracing::info!(initiator, tsih = old.tsih, "session reinstatement");
+            shared.journal.tell(Happening::Reinstated {
+                volume: volume.id,
+                initiator: initiator.to_owned(),
+                from: old.address,
+                to: address,
+            });
             home.note_takeover(initiator, old.address, address, local.now());
         }
         let call = Call::EndSession {
@@ -532,6 +563,17 @@ async fn admission(
         reactor,
         prevents_removal: false,
     });
+    let (sessions, sessions_max) = (
+        inner.seats.len(),
+        volume.sessions_max.load(Ordering::Relaxed) as usize,
+    );
+    if is_near_limit(sessions, sessions_max) {
+        shared.journal.tell(Happening::NearSessionLimit {
+            volume: volume.id,
+            sessions,
+            sessions_max,
+        });
+    }
     let mut attentions = inner.take_owed(&registrant);
     attentions.raise(if reinstated {
         UnitAttention::NexusLoss
@@ -551,9 +593,15 @@ async fn admission(
         header_digest: summary.parameters.header_digest,
         data_digest: summary.parameters.data_digest,
         since: local.now(),
-        counters: super::session::Counters::default(),
+        counters: Tally::default(),
     });
     Ok((session, reactor))
+}
+
+/// Whether the session that has just come is to be warned of: the one that makes nine tenths of what
+/// the volume takes, and the last.
+const fn is_near_limit(sessions: usize, sessions_max: usize) -> bool {
+    sessions == sessions_max || sessions == (sessions_max * 9).div_ceil(10)
 }
 
 impl Home {

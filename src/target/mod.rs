@@ -25,6 +25,8 @@
 //! | `store` | the way to the store of reservations |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
 //! | `in_flight` | who has commands under way, for an operator |
+//! | `meters` | what is counted, and how long it took |
+//! | `journal` | what happens, told to whoever keeps the log |
 //! | `serve`, `message` | what reactors ask of each other |
 //! | `task_management` | aborts and resets |
 //!
@@ -49,10 +51,12 @@ mod hold;
 mod home;
 mod in_flight;
 mod io;
+mod journal;
 mod local;
 mod login;
 mod medium;
 mod message;
+mod meters;
 mod nexuses;
 mod outlists;
 mod oversight;
@@ -81,6 +85,10 @@ pub use chronicle::Restored;
 pub use directory::Redirect;
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
 pub use in_flight::InFlight;
+pub use journal::{Happening, Journal, Login, SessionEnd};
+pub use meters::{
+    Direction, Latency, Measurement, ReactorMeasure, SlowIo, SlowKind, Tally, VolumeMeasure,
+};
 pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};
 pub use shards::{ShardMap, ShardPlacement};
 pub use shared::ConnectionPlacement;

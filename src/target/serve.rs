@@ -39,6 +39,7 @@ impl Core {
             Call::Detach(volume) => {
                 self.shards.remove(volume);
                 self.homes.remove(&volume);
+                self.meters.close(volume);
                 turn.reply(asker.0, asker.1, Reply::Done);
             }
             Call::Fence { volume, lost } => {
@@ -129,6 +130,7 @@ impl Core {
                 service_action,
                 ..
             } => {
+                home.chronicle.note_inquiry(service_action);
                 self.answer_later(asker, async move {
                     match reserve::reserve_in(home, nexus, service_action).await {
                         Ok(body) => Reply::Bytes(body),

@@ -22,6 +22,7 @@ use super::service::{Service, ServiceSettings, StopReason};
 use crate::backend::{Means, Workers};
 use crate::base::tuning::{Engine, Tuning};
 use crate::ring::Ring;
+use crate::target::Journal;
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +115,8 @@ impl Running {
             nop_interval: config.limits.nop_interval.0,
             fence_timeout: config.limits.fence_timeout.0,
             reservations: catalogue.clone(),
+            journal: Journal::default(),
+            slow_io: None,
         })?;
         let settings = ServiceSettings {
             registrations_max: config.limits.registrations_per_volume,

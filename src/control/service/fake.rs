@@ -21,7 +21,8 @@ use crate::reservation::{
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport, SessionInfo,
+    Change, Cleared, Forecast, IdentityInfo, InFlight, Measurement, Preemption, ReservationReport,
+    SessionInfo, Tally,
 };
 use crate::volume::VolumeId;
 
@@ -80,6 +81,7 @@ struct State {
     sessions: Vec<SessionInfo>,
     identities: Vec<IdentityInfo>,
     portals: Vec<PortalSocket>,
+    measurement: Measurement,
     refusal: Option<String>,
     refusal_once: Option<String>,
     calls: Vec<&'static str>,
@@ -94,6 +96,7 @@ impl Default for State {
             volumes: BTreeMap::new(),
             sessions: Vec::new(),
             portals: Vec::new(),
+            measurement: Measurement::default(),
             refusal: None,
             refusal_once: None,
             calls: Vec::new(),
@@ -136,6 +139,11 @@ impl FakePlane {
         self.state.lock().unwrap().refusal_once = Some(message.to_owned());
     }
 
+    /// What it is to tell whoever measures.
+    pub(crate) fn set_measurement(&self, measurement: Measurement) {
+        self.state.lock().unwrap().measurement = measurement;
+    }
+
     pub(crate) fn log_out_all(&self) {
         self.state.lock().unwrap().sessions.clear();
     }
@@ -162,6 +170,8 @@ impl FakePlane {
             data_digest: false,
             since: Instant::now(),
             commands: 12,
+            tally: Tally::default(),
+            in_flight: 1,
             read_bytes: 4096,
             written_bytes: 8192,
         });
@@ -238,6 +248,10 @@ impl DataPlane for FakePlane {
 
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
         Ok(self.state.lock().unwrap().identities.clone())
+    }
+
+    fn measure(&self) -> Result<Measurement, PlaneError> {
+        Ok(self.state.lock().unwrap().measurement.clone())
     }
 
     fn reservation(&self, _: VolumeId) -> Result<ReservationReport, PlaneError> {
