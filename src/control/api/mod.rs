@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Wrapper;
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
+mod monitoring;
 mod reservations;
 
+pub use monitoring::*;
 pub use reservations::*;
 
 /// Names of the methods.
@@ -47,6 +49,10 @@ pub mod method {
     pub const RESERVATION_CLEAR: &str = "reservation.clear";
     /// The server itself: no parameters → [`super::ServerStatus`].
     pub const SERVER_STATUS: &str = "server.status";
+    /// Everything that is counted: no parameters → [`super::MeasurementView`].
+    pub const SERVER_MEASURE: &str = "server.measure";
+    /// What happened: [`super::EventsQuery`] → [`super::EventsView`].
+    pub const SERVER_EVENTS: &str = "server.events";
     /// Drains and stops the server: no parameters → `null`, before it has stopped.
     pub const SERVER_STOP: &str = "server.stop";
 }

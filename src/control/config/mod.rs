@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
-pub use values::{Advertise, CoreList, Listen, LogFilter, LogFormat, Network, Span};
+pub use values::{Advertise, CoreList, Listen, LogFilter, LogFormat, MetricsListen, Network, Span};
 
 use super::access::AccessBook;
 use super::catalogue::Policy;
@@ -59,6 +59,10 @@ pub struct Config {
     pub groups: BTreeMap<GroupName, AccessConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// What is shown to whoever watches the server.
+    pub metrics: MetricsConfig,
+    /// Where it is written down who changed what.
+    pub audit: AuditConfig,
     /// Knobs that differ from the profile's.
     pub tuning: Overrides,
 }
@@ -77,6 +81,8 @@ impl Default for Config {
             access: AccessConfig::default(),
             groups: BTreeMap::new(),
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
+            audit: AuditConfig::default(),
             tuning: Overrides::default(),
         }
     }
@@ -212,6 +218,27 @@ pub struct LogConfig {
     pub level: LogFilter,
     /// Text or JSON.
     pub format: LogFormat,
+    /// An I/O that takes that long is logged, with where its time went; where left out none is.
+    #[serde(deserialize_with = "values::slow_io")]
+    pub slow_io: Option<Span>,
+}
+
+/// What is shown to whoever watches the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where the metrics endpoint listens; where left out there is none. It asks nobody who he is.
+    pub listen: Option<MetricsListen>,
+    /// Whether each session has metrics of its own: some lines of the page for each.
+    pub sessions: bool,
+}
+
+/// Where it is written down who changed what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The file, of mode 0600; where left out nothing is written down.
+    pub path: Option<PathBuf>,
 }
 
 impl Config {

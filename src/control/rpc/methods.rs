@@ -5,13 +5,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::message::{Request, RpcError, answer};
+use super::record;
 use crate::control::api::method;
 use crate::control::error::{ControlError, ErrorKind};
 use crate::control::service::Service;
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 18] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -27,6 +28,8 @@ pub(super) const NAMES: [&str; 16] = [
     method::RESERVATION_CHECK,
     method::RESERVATION_CLEAR,
     method::SERVER_STATUS,
+    method::SERVER_MEASURE,
+    method::SERVER_EVENTS,
     method::SERVER_STOP,
 ];
 
@@ -59,10 +62,26 @@ fn handle_one(service: &Service, caller: Option<Process>, message: Value) -> Opt
     match Request::read(message) {
         Err((id, error)) => Some(answer(id, Err(error))),
         Ok(request) => {
-            let result = call(service, caller, &request.method, request.params);
+            let result = call_and_record(service, caller, &request.method, request.params);
             request.id.map(|id| answer(id, result))
         }
     }
+}
+
+/// Does it, and writes down what came of it where it can change something.
+fn call_and_record(
+    service: &Service,
+    caller: Option<Process>,
+    name: &str,
+    params: Value,
+) -> Result<Value, RpcError> {
+    if !record::is_change(name) {
+        return call(service, caller, name, params);
+    }
+    let result = call(service, caller, name, params.clone());
+    let outcome = result.as_ref().map(drop);
+    record::record(service, caller, name, &params, outcome);
+    result
 }
 
 fn call(
@@ -89,6 +108,8 @@ fn call(
             with(params, |clear| service.clear_reservation(&clear, caller))
         }
         method::SERVER_STATUS => with(params, |Nothing {}| service.status()),
+        method::SERVER_MEASURE => with(params, |Nothing {}| service.measure()),
+        method::SERVER_EVENTS => with(params, |query| service.list_events(&query)),
         method::SERVER_STOP => with(params, |Nothing {}| {
             service.stop();
             Ok(())

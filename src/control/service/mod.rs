@@ -8,8 +8,9 @@ pub(crate) mod fake;
 mod first_start;
 mod followers;
 mod groups;
+mod monitoring;
 mod refusal;
-mod reservation_views;
+pub(super) mod reservation_views;
 mod reservations;
 mod settings;
 mod stores;
@@ -19,6 +20,7 @@ mod volumes;
 use std::collections::BTreeMap;
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use crossbeam_channel::Sender;
@@ -26,9 +28,11 @@ use crossbeam_channel::Sender;
 use self::followers::Followers;
 use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
-use super::api::{ServerStatus, SessionList, SessionView};
+use super::api::{EventKind, ServerStatus, SessionList, SessionView};
+use super::audit::Audit;
 use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_file};
 use super::error::{ControlError, ErrorKind};
+use super::events::{Event, EventLog};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
 use crate::backend::{Intent, Means, Store, Workers};
 use crate::base::clock::Instant;
@@ -71,6 +75,12 @@ pub struct Service {
     turn: Mutex<()>,
     /// Who waits for something to happen.
     followers: Followers,
+    /// What happened.
+    events: Arc<EventLog>,
+    /// Where changes are written down, if anywhere.
+    audit: OnceLock<Arc<Audit>>,
+    /// The server drains.
+    stopping: AtomicBool,
     /// Why volumes are not served, of those that are not.
     problems: Mutex<BTreeMap<VolumeId, String>>,
 }
@@ -97,6 +107,9 @@ impl Service {
             stores,
             turn: Mutex::new(()),
             followers: Followers::default(),
+            events: Arc::default(),
+            audit: OnceLock::new(),
+            stopping: AtomicBool::new(false),
             problems: Mutex::new(BTreeMap::new()),
         }
     }
@@ -126,6 +139,8 @@ impl Service {
         for volume in self.catalogue.model().volumes() {
             if let Err(error) = self.attach(volume, Intent::Existing) {
                 tracing::error!(volume = %volume.name, %error, "the volume is not served");
+                let event = Event::new(EventKind::VolumeFailed, &error.message);
+                self.events.note(event.of_volume(volume.name.to_string()));
                 self.problems().insert(volume.id, error.message);
             }
         }
