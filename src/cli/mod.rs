@@ -27,6 +27,7 @@ mod serve;
 mod show;
 mod table;
 mod time;
+mod top;
 mod values;
 mod volume_set;
 
@@ -54,6 +55,7 @@ Examples:
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
   holdfast profile check latency --cores 2,3       what to change on this host for that profile
   holdfast reservation history db-1                who fenced whom, and when
+  holdfast top                                     what it does now, as it does it
   holdfast events --follow                         logins, refusals, fences, failures
   holdfast repair                                  look into a stopped server's data directory
 
@@ -89,6 +91,8 @@ enum Command {
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
+    /// Watch a running server: volumes, sessions, reactors, reservations
+    Top(top::TopArguments),
     /// Show what happened to a running server, and follow what happens
     Events(events::EventsArguments),
     /// Put load on an iSCSI target and measure it, or measure this machine's floor
@@ -114,6 +118,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Session(command) => client::session(command, out),
         Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
+        Command::Top(arguments) => top::run(arguments, out),
         Command::Events(arguments) => events::run(arguments, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),

@@ -9,6 +9,7 @@ mod support;
 
 mod groups;
 mod help;
+mod monitoring;
 mod reservations;
 mod sessions;
 mod transcript;

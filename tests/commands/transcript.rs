@@ -6,7 +6,7 @@ use crate::support::server::{Server, holdfast};
 
 /// What differs from run to run, and the word that stands for it. In this order: a rule sees what the
 /// ones before it have left.
-const PASSING: [(&str, &str); 9] = [
+const PASSING: [(&str, &str); 10] = [
     (r"/\S*/holdfast-\w{6}/", "[TEMP]/"),
     (
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -17,6 +17,7 @@ const PASSING: [(&str, &str); 9] = [
     (r"(127\.0\.0\.1|\[::1\]):\d{4,5}", "$1:[PORT]"),
     (r#"("(process_id|pid)": )\d+"#, "$1[PID]"),
     (r"(process |pid )( *)\d+", "$1$2[PID]"),
+    (r"by user \d+", "by user [UID]"),
     (r"\b\d+(\.\d+)? (ms|µs|us)\b", "[SPAN]"),
     (r"\b\d+ ?s\b", "[SPAN]"),
 ];
