@@ -19,7 +19,7 @@ use holdfast::base::tuning::{Engine, Placement, Tuning};
 use holdfast::control::catalogue::KeptHistory;
 use holdfast::control::data_path::TargetLauncher;
 use holdfast::control::plane::{DataPlane, Launch, LaunchPlan, PortalSocket, VolumeConfig};
-use holdfast::target::{Access, Limits, ReservationStore, ReservationUpdate, StoreFailed};
+use holdfast::target::{Access, Journal, Limits, ReservationStore, ReservationUpdate, StoreFailed};
 use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
 use rustix::net::sockopt::set_tcp_cork;
 use support::initiator::{Command, Initiator};
@@ -87,6 +87,8 @@ impl InProcess {
             nop_interval: Duration::from_secs(30),
             fence_timeout: Duration::from_secs(10),
             reservations: Arc::new(NoReservations),
+            journal: Journal::default(),
+            slow_io: None,
         };
         let plane = TargetLauncher.launch(plan).expect("the reactors start");
         let workers = Workers::start(reactors).expect("the workers start");

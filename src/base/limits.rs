@@ -145,6 +145,30 @@ pub const HISTORY_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long it goes on gathering once something has happened: an attempt that is repeated in a loop
 /// is not to become a request for each.
 pub const HISTORY_GATHER_INTERVAL: Duration = Duration::from_millis(100);
+/// Things that happened and wait for the control plane to take note of them; more are counted and lost.
+pub const HAPPENINGS_MAX: usize = 4096;
+/// Slow I/Os of one volume on one reactor: one is told in that time, the others are counted.
+pub const SLOW_IO_LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// The same for requests that its backend fails.
+pub const BACKEND_FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Volumes whose counts a reactor copies in one go, for whoever measures.
+pub const METERS_PER_LOOK_MAX: usize = 16;
+/// Events of the server that are kept.
+pub const EVENTS_MAX: usize = 4096;
+/// An event that happens again within that time is counted with the one before.
+pub const EVENT_REPEAT_MAX: Duration = Duration::from_secs(60);
+/// So far back the one before is looked for, in events.
+pub const EVENT_REPEAT_LOOK_BACK_MAX: usize = 64;
+/// Bytes of one of the two files of events.
+pub const EVENT_FILE_BYTES_MAX: u64 = 2 << 20;
+/// Bytes of one line of them.
+pub const EVENT_LINE_BYTES_MAX: u64 = 64 << 10;
+/// Connections that the metrics endpoint serves at once.
+pub const METRICS_CONNECTIONS_MAX: usize = 8;
+/// Bytes of the head of a request to it.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 8 << 10;
+/// How long one request to it may take to come, or its answer to be taken.
+pub const METRICS_PATIENCE: Duration = Duration::from_secs(5);
 /// Copy operations that one nexus may ask about.
 pub const COPY_OPERATIONS_MAX: usize = 32;
 /// Tokens of POPULATE TOKEN that stand for data of one volume.

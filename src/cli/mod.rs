@@ -20,6 +20,7 @@ mod bench_show;
 mod bench_values;
 mod client;
 mod connect;
+mod events;
 mod group;
 mod group_set;
 mod limits;
@@ -34,6 +35,7 @@ mod show;
 mod snapshot;
 mod table;
 mod time;
+mod top;
 mod values;
 mod volume_image;
 mod volume_set;
@@ -64,6 +66,8 @@ Examples:
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
   holdfast profile check latency --cores 2,3       what to change on this host for that profile
   holdfast reservation history db-1                who fenced whom, and when
+  holdfast top                                     what it does now, as it does it
+  holdfast events --follow                         logins, refusals, fences, failures
   holdfast repair                                  look into a stopped server's data directory
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
@@ -103,6 +107,10 @@ enum Command {
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
+    /// Watch a running server: volumes, sessions, reactors, reservations
+    Top(top::TopArguments),
+    /// Show what happened to a running server, and follow what happens
+    Events(events::EventsArguments),
     /// Put load on an iSCSI target and measure it, or measure this machine's floor
     Bench(Box<bench::BenchArguments>),
     /// List, show and compare performance profiles, and examine this host for one
@@ -128,6 +136,8 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command, out),
         Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
+        Command::Top(arguments) => top::run(arguments, out),
+        Command::Events(arguments) => events::run(arguments, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),
         Command::Repair(arguments) => repair::run(&arguments, out),

@@ -10,7 +10,7 @@ use super::{Failure, logging};
 use crate::base::tuning::{Engine, Overrides};
 use crate::control::config::chap::ACCOUNTS_VARIABLE;
 use crate::control::config::{
-    Advertise, Config, CoreList, Listen, LogFilter, LogFormat, PortalConfig,
+    Advertise, Config, CoreList, Listen, LogFilter, LogFormat, MetricsListen, PortalConfig,
 };
 use crate::control::plane::Launch;
 use crate::control::server;
@@ -77,6 +77,10 @@ pub(super) struct ServeArguments {
     /// Performance profile: latency, throughput, efficiency, compat or a file [default: efficiency]
     #[arg(long, value_name = "NAME|FILE")]
     profile: Option<String>,
+
+    /// Where to serve /metrics for Prometheus, /healthz and /readyz, such as 127.0.0.1:9260
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<MetricsListen>,
 
     /// Configuration file; every key is explained in tuning/holdfast.toml
     #[arg(long, value_name = "FILE")]
@@ -153,6 +157,7 @@ impl ServeArguments {
         config.data = self.data.unwrap_or(config.data);
         config.control = self.control.or(config.control);
         config.profile = self.profile.unwrap_or(config.profile);
+        config.metrics.listen = self.metrics.or(config.metrics.listen);
         config.log.level = self.log.unwrap_or(config.log.level);
         config.log.format = match self.log_format {
             None => config.log.format,

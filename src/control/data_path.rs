@@ -14,7 +14,8 @@ use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
     self, Cleared, ConnectionPlacement, Drain, Forecast, HoldPlan, IdentityInfo, Limits,
-    Preemption, ReservationReport, Restored, SessionInfo, ShardPlacement, Target, TargetError,
+    Measurement, Preemption, ReservationReport, Restored, SessionInfo, ShardPlacement, Target,
+    TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -44,6 +45,8 @@ impl Launch for TargetLauncher {
                 tuning::Placement::Spread => ConnectionPlacement::Spread,
             },
             reservations: plan.reservations,
+            journal: plan.journal,
+            slow_io: plan.slow_io,
         };
         let target = Target::start(config).map_err(|error| PlaneError::Start(error.to_string()))?;
         Ok(Arc::new(DataPath(target)))
@@ -172,6 +175,10 @@ impl DataPlane for DataPath {
 
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
         Ok(self.0.identities()?)
+    }
+
+    fn measure(&self) -> Result<Measurement, PlaneError> {
+        Ok(self.0.measure()?)
     }
 
     fn reservation(&self, volume: VolumeId) -> Result<ReservationReport, PlaneError> {

@@ -13,15 +13,20 @@
 //! | [`plane`] | the seam to the data path |
 //! | [`service`] | the operations: create, resize, delete, list, show |
 //! | [`api`], [`rpc`] | the operations as JSON-RPC 2.0 on a Unix socket |
+//! | [`metrics`] | what is counted, for Prometheus; whether the server is well |
+//! | [`events`], [`audit`] | what happened, and who changed what |
 //! | [`server`] | start, announce, drain, stop |
 
 pub mod access;
 pub mod api;
+pub mod audit;
 pub mod catalogue;
 pub mod config;
 pub mod data_path;
 pub mod error;
+pub mod events;
 pub mod image;
+pub mod metrics;
 pub mod plane;
 pub mod rpc;
 pub mod server;

@@ -12,8 +12,8 @@ use crate::backend::Store;
 use crate::base::tuning::Tuning;
 use crate::reservation::{Key, history};
 use crate::target::{
-    Access, Cleared, Drain, Forecast, HoldPlan, IdentityInfo, Limits, Preemption, Redirect,
-    ReservationReport, ReservationStore, SessionInfo,
+    Access, Cleared, Drain, Forecast, HoldPlan, IdentityInfo, Journal, Limits, Measurement,
+    Preemption, Redirect, ReservationReport, ReservationStore, SessionInfo,
 };
 use crate::volume::{ReservationScope, VolumeId};
 
@@ -97,6 +97,12 @@ pub trait DataPlane: Send + Sync {
     /// # Errors
     /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError>;
+
+    /// Everything that is counted. No reactor is stopped for it.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn measure(&self) -> Result<Measurement, PlaneError>;
 
     /// A volume's registrations and reservation.
     ///
@@ -187,6 +193,10 @@ pub struct LaunchPlan {
     pub fence_timeout: Duration,
     /// Where durable reservation records go.
     pub reservations: Arc<dyn ReservationStore>,
+    /// Who hears what happens.
+    pub journal: Journal,
+    /// From how long on an I/O is told as slow; `None`: never.
+    pub slow_io: Option<Duration>,
 }
 
 /// A bound and listening portal.

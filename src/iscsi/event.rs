@@ -4,6 +4,7 @@ use super::answer::ChapPolicy;
 use super::error::{CloseReason, DataOutError};
 use super::pdu::{LogoutReason, SessionType, TaskAttribute, TaskFunction};
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
 use std::sync::Arc;
 
@@ -126,6 +127,8 @@ pub struct Command {
     pub write_length: u32,
     /// Whether the command was marked for immediate delivery.
     pub immediate: bool,
+    /// When it was taken in.
+    pub arrived: Instant,
 }
 
 /// A task management request (RFC 7143 section 11.5; RFC 7144).

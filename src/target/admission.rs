@@ -2,10 +2,12 @@
 //! none.
 
 use super::home::{Home, Inner, Seat};
+use super::journal::Happening;
 use super::local::Local;
 use super::message::{Announce, Call, SessionNexus};
+use super::meters::Tally;
 use super::scope;
-use super::session::{Counters, Session};
+use super::session::Session;
 use super::shared::{ConnectionPlacement, Shared};
 use crate::base::clock::Instant;
 use crate::base::rcu;
@@ -68,6 +70,12 @@ pub(super) async fn admission(
         if !std::mem::replace(&mut reinstated, true) {
             let initiator = nexus.initiator.name();
             tracing::info!(initiator, tsih = old.tsih, "session reinstatement");
+            shared.journal.tell(Happening::Reinstated {
+                volume: volume.id,
+                initiator: initiator.to_owned(),
+                from: old.address,
+                to: address,
+            });
             home.note_takeover(initiator, old.address, address, local.now());
         }
         let call = Call::EndSession {
@@ -131,6 +139,14 @@ pub(super) async fn admission(
         prevents_removal: false,
     });
     inner.warn_of_shortage(&volume.name, sessions_max);
+    let (sessions, sessions_max) = (inner.seats.len(), sessions_max as usize);
+    if is_near_limit(sessions, sessions_max) {
+        shared.journal.tell(Happening::NearSessionLimit {
+            volume: volume.id,
+            sessions,
+            sessions_max,
+        });
+    }
     let mut attentions = inner.take_owed(&registrant);
     attentions.raise(if reinstated {
         UnitAttention::NexusLoss
@@ -149,7 +165,7 @@ pub(super) async fn admission(
         buffers: NexusBuffers::default(),
         parameters: summary.parameters,
         since: local.now(),
-        counters: Counters::default(),
+        counters: Tally::default(),
     });
     Ok((session, reactor))
 }
@@ -185,6 +201,12 @@ impl Inner {
         }
         self.shortage_told = short;
     }
+}
+
+/// Whether the session that has just come is to be told of: the one that makes nine tenths of what the
+/// volume takes, and the last.
+const fn is_near_limit(sessions: usize, sessions_max: usize) -> bool {
+    sessions == sessions_max || sessions == (sessions_max * 9).div_ceil(10)
 }
 
 impl Home {

@@ -8,6 +8,7 @@ use super::home::Home;
 use super::limit::Lines;
 use super::local::{Local, MediumDone, Request};
 use super::message::{Message, Origin, PieceDone, Reply};
+use super::meters::Meters;
 use super::outlists::Outlists;
 use super::shard::{Issued, Shards};
 use super::shared::Shared;
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     pub(crate) issued: Slots<Issued>,
     pub(crate) homes: HashMap<VolumeIndex, Rc<Home>>,
     pub(crate) local: Local,
+    pub(crate) meters: Meters,
     /// Procedures that wait for an answer or a backend request.
     waiters: Slots<Waiter>,
     timers: BinaryHeap<Reverse<(Instant, SlotKey)>>,
@@ -138,6 +140,7 @@ impl Core {
             issued: Slots::with_capacity(limits::ISSUED_PIECES_MAX),
             homes: HashMap::new(),
             local: Local::new(id, reactors),
+            meters: Meters::new(shared.slow_io),
             waiters: Slots::bounded(limits::WAITERS_MAX),
             timers: BinaryHeap::new(),
             buffer_queue: VecDeque::new(),
@@ -151,6 +154,12 @@ impl Core {
             stopping: false,
             shared,
         }
+    }
+
+    /// What waits for the time of the tick hears it.
+    fn begin_tick(&mut self, now: Instant) {
+        self.local.set_now(now);
+        self.meters.tick(now);
     }
 
     // ---- messages -----------------------------------------------------------------------------
@@ -187,7 +196,7 @@ impl Core {
     pub(crate) fn piece_done(&mut self, done: PieceDone, turn: &mut Turn<'_, '_>) {
         match done.origin {
             Origin::Task { connection, task } => {
-                self.task_piece_done(connection, task, done.buffer, done.result, turn);
+                self.task_piece_done(connection, task, done, turn);
             }
             Origin::Procedure(token) => {
                 if let Some(Waiter::Medium(sender)) = self.waiters.remove(token) {
@@ -494,6 +503,7 @@ impl Core {
             Ok(SendOutcome::Underway) => {
                 conn.sending = true;
                 conn.sending_bytes = bytes;
+                conn.send_began = turn.tick.now;
             }
             Ok(SendOutcome::Done(mut gather)) => {
                 clear(&mut gather, &mut turn.tick.driver.pool);
@@ -515,10 +525,15 @@ impl Core {
         clear(&mut gather, &mut turn.tick.driver.pool);
         self.outlists.take_back(gather);
         if let Some(conn) = self.connections.get_mut(key) {
+            let (began, bytes) = (conn.send_began, conn.sending_bytes);
             conn.sending = false;
             conn.sending_bytes = 0;
             if conn.iscsi.queued_bytes() > 0 || conn.phase != Phase::Full {
                 self.mark_dirty(key);
+            }
+            let now = turn.now();
+            if self.meters.is_slow(began, now) {
+                self.tell_slow_send(key, bytes, began, now);
             }
             self.pump(key, turn);
         }
@@ -617,7 +632,7 @@ impl App for Core {
             inbox: VecDeque::new(),
             id: self.id,
         };
-        self.local.set_now(turn.now());
+        self.begin_tick(turn.now());
         self.receive(message, &mut turn);
         while let Some(message) = turn.inbox.pop_front() {
             self.receive(message, &mut turn);
@@ -631,7 +646,7 @@ impl App for Core {
             id: self.id,
         };
         let turn = &mut turn;
-        self.local.set_now(turn.now());
+        self.begin_tick(turn.now());
         let mut busy = self.poll_net(turn);
         busy |= self.poll_backends(turn);
         busy |= self.expire_timers(turn);

@@ -10,9 +10,11 @@ use super::drains::Drain;
 use super::failure::Failure;
 use super::home::Home;
 use super::in_flight::InFlight;
+use super::journal::Journal;
 use super::local::Local;
 use super::medium::Medium;
 use super::message::{Announce, Call, Message, UnitChange};
+use super::meters::Tally;
 use super::shards::{ShardMap, ShardPlacement};
 use super::shared::{ConnectionPlacement, Shared, SharedConfig};
 use super::store::ReservationStore;
@@ -62,6 +64,10 @@ pub struct TargetConfig {
     pub connection_placement: ConnectionPlacement,
     /// Where durable reservations go.
     pub reservations: Arc<dyn ReservationStore>,
+    /// Who hears what happens.
+    pub journal: Journal,
+    /// From how long on an I/O is told as slow; `None`: never.
+    pub slow_io: Option<Duration>,
 }
 
 /// A volume to be served.
@@ -207,6 +213,10 @@ pub struct SessionInfo {
     pub since: Instant,
     /// SCSI commands taken.
     pub commands: u64,
+    /// All that it has done.
+    pub tally: Tally,
+    /// Commands taken and not answered.
+    pub in_flight: u64,
     /// Bytes sent as Data-In.
     pub read_bytes: u64,
     /// Bytes written.
@@ -321,7 +331,7 @@ impl Target {
         self.ask(home, move |local, shared| async move {
             let call = || Call::Attach(Arc::clone(&attached));
             local.call_all(call, None).await?;
-            let home = Home::new(Arc::clone(&attached), restored);
+            let home = Home::new(Arc::clone(&attached), restored, shared.journal.clone());
             home.note_start(&local, &shared);
             local
                 .with_core(move |core, _| core.homes.insert(attached.index, home))
@@ -607,6 +617,20 @@ impl Target {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// What the reactors share.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How busy a reactor is; nothing of one that is stepped, or has stopped.
+    pub(super) fn counters(&self, reactor: usize) -> Option<Arc<reactor::Counters>> {
+        let control = self.control();
+        control
+            .reactors
+            .as_ref()
+            .map(|reactors| reactors.counters(reactor))
+    }
+
     pub(super) fn publish(&self, control: &Control) {
         let volumes = control.volumes.iter().flatten();
         let directory = Directory {
@@ -685,6 +709,8 @@ pub(super) fn prepare(
         shard_bytes: config.shard_bytes,
         connection_placement: config.connection_placement,
         store: config.reservations,
+        journal: config.journal,
+        slow_io: config.slow_io,
     })?;
     let net = config.net;
     let for_cores = Arc::clone(&shared);
@@ -755,6 +781,8 @@ impl Core {
                 parameters: session.parameters,
                 since: session.since,
                 commands: session.counters.commands,
+                tally: session.counters,
+                in_flight: conn.in_flight(),
                 read_bytes: session.counters.read_bytes,
                 written_bytes: session.counters.written_bytes,
             })

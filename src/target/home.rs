@@ -15,6 +15,7 @@
 use super::attend::Notices;
 use super::chronicle::{Chronicle, Restored};
 use super::failure::Failure;
+use super::journal::Journal;
 use super::message::Task;
 use super::nexuses::NexusTable;
 use super::owed::Owed;
@@ -82,7 +83,7 @@ pub(crate) struct Seat {
 
 impl Home {
     /// The home of a freshly attached volume with what outlived its last stop.
-    pub(crate) fn new(volume: Arc<Volume>, restored: Restored) -> Rc<Self> {
+    pub(crate) fn new(volume: Arc<Volume>, restored: Restored, journal: Journal) -> Rc<Self> {
         let inner = Inner {
             state: restored.state,
             nexuses: NexusTable::default(),
@@ -92,11 +93,12 @@ impl Home {
             takeovers: Takeovers::default(),
             shortage_told: false,
         };
+        let told = (volume.id, journal);
         let home = Rc::new(Self {
             volume,
             inner: RefCell::new(inner),
             serial: Serial::default(),
-            chronicle: Chronicle::new(restored.ages, restored.history),
+            chronicle: Chronicle::new(restored.ages, restored.history, told),
             aborting: RefCell::default(),
             unsaved: Cell::new(false),
             changing: Cell::new(false),

@@ -4,6 +4,7 @@ use super::admission::admission;
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
 use super::directory::{Directory, Found, Redirect, Seeker};
+use super::journal::{Happening, Login};
 use super::session::Session;
 use super::volume::{Access, Volume};
 use crate::base::limits;
@@ -104,15 +105,7 @@ impl Core {
         };
         conn.initiator = Some(identity.initiator_name.clone());
         let directory = self.shared.directory.load(turn.tick.guard);
-        let refused = |status: LoginStatus, why: &str| {
-            tracing::warn!(
-                peer = %conn.peer,
-                initiator = identity.initiator_name,
-                target_name = identity.target_name,
-                "login refused: {why}"
-            );
-            status
-        };
+        let refused = |status: LoginStatus, why: &str| (status, why.to_owned());
         let answer = if directory.draining {
             Err(refused(
                 LoginStatus::ServiceUnavailable,
@@ -169,7 +162,17 @@ impl Core {
                 );
                 conn.iscsi.redirect_login(address, *permanent);
             }
-            Err(status) => conn.iscsi.refuse_login(status),
+            Err((status, why)) => {
+                tracing::warn!(
+                    peer = %conn.peer,
+                    initiator = identity.initiator_name,
+                    target_name = identity.target_name,
+                    "login refused: {why}"
+                );
+                conn.refusal = Some(why);
+                conn.wanted = identity.target_name.clone();
+                conn.iscsi.refuse_login(status);
+            }
         }
         self.mark_dirty(key);
     }
@@ -243,6 +246,8 @@ impl Core {
                 .unwrap_or_default()
                 .to_vec()
         });
+        let (received, sent) = conn.iscsi.take_pdus();
+        self.meters.count_departed_pdus(received, sent);
         match self.net.detach(turn.tick.driver, socket) {
             Ok(stream) => turn.send(
                 reactor,
@@ -328,6 +333,7 @@ impl Core {
             return;
         };
         conn.phase = Phase::Admitting;
+        conn.wanted.clone_from(&summary.identity.target_name);
         let Some(home) = self.homes.get(&volume) else {
             return self.refuse(key, LoginStatus::TargetRemoved, "the volume is gone", turn);
         };
@@ -393,6 +399,18 @@ impl Core {
             reactor = self.id,
             "session begins"
         );
+        self.meters.open(session.volume.index);
+        self.shared
+            .journal
+            .tell(Happening::LoggedIn(Box::new(Login {
+                volume: session.volume.id,
+                nexus: session.nexus.nexus.clone(),
+                tsih: session.nexus.tsih,
+                address: conn.peer,
+                reactor: self.id,
+                header_digest: session.parameters.header_digest,
+                data_digest: session.parameters.data_digest,
+            })));
         conn.phase = Phase::Full;
         conn.iscsi.admit(session.nexus.tsih);
         conn.session = Some(session);
@@ -413,6 +431,12 @@ impl Core {
             initiator = conn.initiator.as_deref(),
             "login refused: {why}"
         );
+        self.shared.journal.tell(Happening::LoginRefused {
+            initiator: conn.initiator.clone(),
+            address: conn.peer,
+            target: conn.wanted.clone(),
+            reason: why.to_owned(),
+        });
         conn.iscsi.refuse_login(status);
         self.begin_close(key, turn);
     }

@@ -10,6 +10,7 @@ use super::tokens::Rod;
 use super::volume::{Volume, VolumeIndex};
 use crate::backend;
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
 use crate::iscsi::TaskId;
 use crate::reservation::history::Entry;
@@ -87,6 +88,8 @@ pub(crate) struct PieceDone {
     pub(crate) origin: Origin,
     pub(crate) buffer: Option<Buffer>,
     pub(crate) result: Result<backend::Done, Failure>,
+    /// When the backend got it; when it was turned away, if it did not.
+    pub(crate) issued: Instant,
 }
 
 /// Names a range lock: the reactor that took it and a number of its own.

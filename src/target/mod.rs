@@ -30,6 +30,8 @@
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
 //! | `in_flight` | who has commands under way, for an operator |
 //! | `limit` | operations and bytes per second: who waits, and who goes next |
+//! | `meters` | what is counted, and how long it took |
+//! | `journal` | what happens, told to whoever keeps the log |
 //! | `serve`, `message` | what reactors ask of each other |
 //! | `task_management` | aborts and resets |
 //!
@@ -59,11 +61,13 @@ mod home;
 mod in_flight;
 mod instant;
 mod io;
+mod journal;
 mod limit;
 mod local;
 mod login;
 mod medium;
 mod message;
+mod meters;
 mod nexuses;
 mod outlists;
 mod oversight;
@@ -94,7 +98,11 @@ pub use drains::{Drain, DrainScope};
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
 pub use in_flight::InFlight;
 pub use instant::{Company, HoldPlan};
+pub use journal::{Happening, Journal, Login, SessionEnd};
 pub use limit::{LimitUsage, Limits};
+pub use meters::{
+    Direction, Latency, Measurement, ReactorMeasure, SlowIo, SlowKind, Tally, VolumeMeasure,
+};
 pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};
 pub use shards::{ShardMap, ShardPlacement};
 pub use shared::ConnectionPlacement;

@@ -42,6 +42,7 @@ impl Core {
                 self.lines.remove(volume);
                 self.homes.remove(&volume);
                 self.local.forget_gate(volume);
+                self.meters.close(volume);
                 turn.reply(asker.0, asker.1, Reply::Done);
             }
             Call::Limit { volume, limits } => {
@@ -153,6 +154,7 @@ impl Core {
                 service_action,
                 ..
             } => {
+                home.chronicle.note_inquiry(service_action);
                 self.answer_later(asker, async move {
                     match reserve::reserve_in(home, nexus, service_action).await {
                         Ok(body) => Reply::Bytes(body),

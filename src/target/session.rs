@@ -1,6 +1,7 @@
 //! A session in full feature phase: one I_T nexus of one volume.
 
 use super::message::{Call, SessionNexus};
+use super::meters::Tally;
 use super::volume::Volume;
 use crate::base::clock::Instant;
 use crate::iscsi::Parameters;
@@ -20,7 +21,8 @@ pub(crate) struct Session {
     /// What its login has agreed on.
     pub(crate) parameters: Parameters,
     pub(crate) since: Instant,
-    pub(crate) counters: Counters,
+    /// What it has done so far.
+    pub(crate) counters: Tally,
 }
 
 impl Session {
@@ -33,12 +35,4 @@ impl Session {
             untold: self.attentions,
         }
     }
-}
-
-/// What a session has done so far.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counters {
-    pub(crate) commands: u64,
-    pub(crate) read_bytes: u64,
-    pub(crate) written_bytes: u64,
 }

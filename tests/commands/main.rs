@@ -12,6 +12,7 @@ mod groups;
 mod help;
 mod keeping;
 mod limits;
+mod monitoring;
 mod reservations;
 mod sessions;
 mod transcript;

@@ -13,7 +13,7 @@ use holdfast::reactor;
 use holdfast::ring::RingConfig;
 use holdfast::target::stepped::{Berth, Stepped, step_while};
 use holdfast::target::{
-    Access, ConnectionPlacement, Limits, ReservationStore, ReservationUpdate, Restored,
+    Access, ConnectionPlacement, Journal, Limits, ReservationStore, ReservationUpdate, Restored,
     ShardPlacement, StoreFailed, Target, TargetConfig, VolumeConfig,
 };
 use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
@@ -246,6 +246,8 @@ fn config(setup: &Setup) -> TargetConfig {
         shard_bytes: 1 << 20,
         connection_placement: ConnectionPlacement::Spread,
         reservations: Arc::new(NoStore),
+        journal: Journal::default(),
+        slow_io: None,
     }
 }
 

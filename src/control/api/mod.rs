@@ -13,11 +13,13 @@ use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 mod drains;
 mod keeping;
 mod limits;
+mod monitoring;
 mod reservations;
 
 pub use drains::*;
 pub use keeping::*;
 pub use limits::*;
+pub use monitoring::*;
 pub use reservations::*;
 
 /// Names of the methods.
@@ -84,6 +86,10 @@ pub mod method {
     pub const RESERVATION_CLEAR: &str = "reservation.clear";
     /// The server itself: no parameters → [`super::ServerStatus`].
     pub const SERVER_STATUS: &str = "server.status";
+    /// Everything that is counted: no parameters → [`super::MeasurementView`].
+    pub const SERVER_MEASURE: &str = "server.measure";
+    /// What happened: [`super::EventsQuery`] → [`super::EventsView`].
+    pub const SERVER_EVENTS: &str = "server.events";
     /// Drains and stops the server: no parameters → `null`, before it has stopped.
     pub const SERVER_STOP: &str = "server.stop";
 }

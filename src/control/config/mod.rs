@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use access::AccessConfig;
 pub use error::ConfigError;
-pub use values::{Advertise, CoreList, Length, Listen, LogFilter, LogFormat, Network, Span};
+pub use values::{
+    Advertise, CoreList, Length, Listen, LogFilter, LogFormat, MetricsListen, Network, Span,
+};
 
 use super::access::{AccessBook, Origin};
 use super::catalogue::Policy;
@@ -60,6 +62,10 @@ pub struct Config {
     pub groups: BTreeMap<GroupName, AccessConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// What is shown to whoever watches the server.
+    pub metrics: MetricsConfig,
+    /// Where it is written down who changed what.
+    pub audit: AuditConfig,
     /// Knobs that differ from the profile's.
     pub tuning: Overrides,
 }
@@ -78,6 +84,8 @@ impl Default for Config {
             access: AccessConfig::default(),
             groups: BTreeMap::new(),
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
+            audit: AuditConfig::default(),
             tuning: Overrides::default(),
         }
     }
@@ -191,6 +199,27 @@ pub struct LogConfig {
     pub level: LogFilter,
     /// Text or JSON.
     pub format: LogFormat,
+    /// An I/O that takes that long is logged, with where its time went; where left out none is.
+    #[serde(deserialize_with = "values::slow_io")]
+    pub slow_io: Option<Span>,
+}
+
+/// What is shown to whoever watches the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where the metrics endpoint listens; where left out there is none. It asks nobody who he is.
+    pub listen: Option<MetricsListen>,
+    /// Whether each session has metrics of its own: some lines of the page for each.
+    pub sessions: bool,
+}
+
+/// Where it is written down who changed what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The file, of mode 0600; where left out nothing is written down.
+    pub path: Option<PathBuf>,
 }
 
 impl Config {

@@ -52,11 +52,13 @@ fn the_example_names_every_key() {
         "[access]",
         "[groups.abc]",
         "[log]",
+        "[metrics]",
+        "[audit]",
         "[tuning]",
     ] {
         let message = refused(&format!("{table}\nno_such_key = 1"));
         let keys: Vec<_> = message.split('`').skip(3).step_by(2).collect();
-        assert!(keys.len() >= 2, "{message}");
+        assert!(!keys.is_empty(), "{message}");
         for key in keys {
             let stated = EXAMPLE.lines().any(|line| {
                 let bare = line.trim_start_matches(['#', ' ']);

@@ -13,6 +13,8 @@ use crate::base::limits;
 
 /// The registered port of iSCSI (RFC 7143 section 14).
 const ISCSI_PORT: u16 = 3260;
+/// Where scrapers look for the metrics of this program.
+const METRICS_PORT: u16 = 9260;
 
 /// Gives a type that parses from text its serde, in the words of its `FromStr`.
 macro_rules! text_value {
@@ -112,6 +114,37 @@ impl FromStr for Listen {
 }
 
 impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where the metrics endpoint listens: an address with a port; the port may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MetricsListen(pub SocketAddr);
+
+text_value!(MetricsListen);
+
+impl FromStr for MetricsListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+            .unwrap_or(text);
+        text.parse::<SocketAddr>()
+            .or_else(|_| {
+                bare.parse::<IpAddr>()
+                    .map(|address| (address, METRICS_PORT).into())
+            })
+            .map(Self)
+            .map_err(|_| format!("expected ADDR:PORT such as 127.0.0.1:9260, got {text:?}"))
+    }
+}
+
+impl fmt::Display for MetricsListen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -356,6 +389,18 @@ pub(super) fn fence_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
         Span(min),
         Span(max)
     )))
+}
+
+pub(super) fn slow_io<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Span>, D::Error> {
+    let span = Span::deserialize(deserializer)?;
+    if span.0.is_zero() {
+        return Err(serde::de::Error::custom(
+            "expected a time of at least 1ms; leave slow_io out to log none",
+        ));
+    }
+    Ok(Some(span))
 }
 
 pub(super) fn reactors<'de, D: Deserializer<'de>>(

@@ -5,13 +5,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::message::{Request, RpcError, answer};
+use super::record;
 use crate::control::api::method;
 use crate::control::error::{ControlError, ErrorKind};
 use crate::control::service::{Progress, Service};
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 28] = [
+pub(super) const NAMES: [&str; 30] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -39,6 +40,8 @@ pub(super) const NAMES: [&str; 28] = [
     method::RESERVATION_CHECK,
     method::RESERVATION_CLEAR,
     method::SERVER_STATUS,
+    method::SERVER_MEASURE,
+    method::SERVER_EVENTS,
     method::SERVER_STOP,
 ];
 
@@ -86,10 +89,28 @@ fn handle_one(
     match Request::read(message) {
         Err((id, error)) => Some(answer(id, Err(error))),
         Ok(request) => {
-            let result = call(service, caller, progress, &request.method, request.params);
+            let result =
+                call_and_record(service, caller, progress, &request.method, request.params);
             request.id.map(|id| answer(id, result))
         }
     }
+}
+
+/// Does it, and writes down what came of it where it can change something.
+fn call_and_record(
+    service: &Service,
+    caller: Option<Process>,
+    progress: &dyn Progress,
+    name: &str,
+    params: Value,
+) -> Result<Value, RpcError> {
+    if !record::is_change(name) {
+        return call(service, caller, progress, name, params);
+    }
+    let result = call(service, caller, progress, name, params.clone());
+    let outcome = result.as_ref().map(drop);
+    record::record(service, caller, name, &params, outcome);
+    result
 }
 
 fn call(
@@ -131,6 +152,8 @@ fn call(
             with(params, |clear| service.clear_reservation(&clear, caller))
         }
         method::SERVER_STATUS => with(params, |Nothing {}| service.status()),
+        method::SERVER_MEASURE => with(params, |Nothing {}| service.measure()),
+        method::SERVER_EVENTS => with(params, |query| service.list_events(&query)),
         method::SERVER_STOP => with(params, |Nothing {}| {
             service.stop();
             Ok(())

@@ -4,6 +4,7 @@ mod announce;
 mod portals;
 mod signals;
 mod upkeep;
+mod watching;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -14,10 +15,13 @@ use crossbeam_channel::{Receiver, Sender};
 pub use portals::PortalError;
 
 use self::upkeep::Upkeep;
+use self::watching::Watching;
 use super::api::{VolumeList, VolumeView};
+use super::audit::AuditError;
 use super::catalogue::{Catalogue, CatalogueError, DataDirectory};
 use super::config::{Config, ConfigError};
 use super::error::ControlError;
+use super::metrics::MetricsError;
 use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError};
 use super::rpc;
 use super::service::{Service, ServiceSettings, StopReason};
@@ -46,6 +50,12 @@ pub enum ServeError {
     /// An operation of the start failed.
     #[error("{0}")]
     Control(#[from] ControlError),
+    /// The metrics endpoint can't be opened.
+    #[error("{0}")]
+    Metrics(#[from] MetricsError),
+    /// The audit log can't be opened.
+    #[error("{0}")]
+    Audit(#[from] AuditError),
     /// The operating system refused a thread or a signal handler.
     #[error("can't start: {0}")]
     System(#[from] std::io::Error),
@@ -65,10 +75,11 @@ pub fn run(
     out: &mut dyn Write,
 ) -> Result<(), ServeError> {
     let (stop, stopped) = crossbeam_channel::bounded(1);
-    let _signals = signals::Watch::start(stop.clone())?;
+    let (hang_up, hung_up) = crossbeam_channel::bounded(1);
+    let _signals = signals::Watch::start(stop.clone(), hang_up)?;
     let running = Running::start(config, tuning, launch, stop)?;
     running.announce(out);
-    running.until(&stopped);
+    running.until(&stopped, &hung_up);
     Ok(())
 }
 
@@ -80,6 +91,7 @@ pub struct Running {
     service: Arc<Service>,
     rpc: rpc::Server,
     upkeep: Upkeep,
+    watching: Watching,
 }
 
 impl Running {
@@ -101,6 +113,7 @@ impl Running {
         // Everything that another server may hold is taken before anything is started.
         let socket = rpc::ControlSocket::bind(&config.control_socket())?;
         let (listeners, addresses) = portals::bind(&config.portals)?;
+        let prepared = watching::Prepared::take(&config)?;
         // Kept before any initiator can learn them, and only for portals that can be had.
         let tags = catalogue.portal_tags(&portals::wanted(&config.portals))?;
         let portals = portals::sockets(&config.portals, listeners, tags);
@@ -117,6 +130,8 @@ impl Running {
             nop_interval: config.limits.nop_interval.0,
             fence_timeout: config.limits.fence_timeout.0,
             reservations: catalogue.clone(),
+            journal: prepared.journal(),
+            slow_io: config.log.slow_io.map(|limit| limit.0),
         })?;
         let settings = ServiceSettings {
             registrations_max: config.limits.registrations_per_volume,
@@ -126,29 +141,33 @@ impl Running {
         };
         let workers = Workers::start(config.reactor_count())?;
         let service = Arc::new(Service::new(
-            catalogue,
+            catalogue.clone(),
             plane.clone(),
             settings,
             workers,
             stop,
         ));
-        let open = || -> Result<(rpc::Server, Upkeep), ServeError> {
+        let open = || -> Result<(rpc::Server, Upkeep, Watching), ServeError> {
+            let watching = prepared.start(&config, &service, &catalogue)?;
             service.open(&unfinished)?;
             for portal in portals {
                 plane.open_portal(portal)?;
             }
             service.set_portals(announce::reachable(&config.portals, &addresses));
             let upkeep = Upkeep::start(service.clone())?;
-            Ok((rpc::Server::start(socket, service.clone())?, upkeep))
+            let rpc = rpc::Server::start(socket, service.clone())?;
+            watching.note_start(&service);
+            Ok((rpc, upkeep, watching))
         };
         match open() {
-            Ok((rpc, upkeep)) => Ok(Self {
+            Ok((rpc, upkeep, watching)) => Ok(Self {
                 config,
                 portals: addresses,
                 plane,
                 service,
                 rpc,
                 upkeep,
+                watching,
             }),
             Err(error) => {
                 plane.stop();
@@ -169,21 +188,46 @@ impl Running {
             .service
             .list_volumes(VolumeList::default())
             .unwrap_or_default();
-        let text = announce::text(&self.config, &self.portals, &volumes);
+        let text = announce::text(
+            &self.config,
+            &self.portals,
+            &volumes,
+            self.watching.metrics(),
+        );
         // Nobody may be reading, as under a service manager.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// Waits for the word to stop, then drains and stops.
-    pub fn until(self, stopped: &Receiver<StopReason>) {
+    /// Waits for the word to stop, then drains and stops. At each word from `hung_up`, files that may
+    /// have been moved away are opened anew.
+    pub fn until(self, stopped: &Receiver<StopReason>, hung_up: &Receiver<()>) {
         // The service holds a sender, so there is no end but a word.
-        if let Ok(reason) = stopped.recv() {
-            tracing::info!(
-                ?reason,
-                "stopping: no more logins, asking sessions to log out"
-            );
+        let mut hang_ups = hung_up.clone();
+        loop {
+            crossbeam_channel::select! {
+                recv(stopped) -> reason => {
+                    if let Ok(reason) = reason {
+                        tracing::info!(
+                            ?reason,
+                            "stopping: no more logins, asking sessions to log out"
+                        );
+                    }
+                    break;
+                }
+                recv(hang_ups) -> word => match word {
+                    Ok(()) => self.reopen(),
+                    Err(_) => hang_ups = crossbeam_channel::never(),
+                }
+            }
         }
         self.stop();
+    }
+
+    /// Opens files anew that may have been moved away.
+    fn reopen(&self) {
+        if let Some(audit) = self.service.audit() {
+            audit.reopen();
+        }
     }
 
     /// Drains and stops.
@@ -194,17 +238,20 @@ impl Running {
             rpc,
             service,
             upkeep,
+            watching,
             ..
         } = self;
         drop(upkeep);
         // It has until the drain is over to leave nothing behind; a restart sees to the rest.
         service.stop_work();
+        watching.note_stop(&service);
         let dropped = plane.drain(config.limits.drain_timeout.0);
         if dropped > 0 {
             tracing::warn!(dropped, "sessions did not log out in time");
         }
         drop(rpc);
         plane.stop();
+        watching.finish();
         tracing::info!("stopped");
     }
 }

@@ -23,7 +23,7 @@ use crate::reservation::{
 };
 use crate::target::{
     Change, Cleared, Company, Drain, Forecast, HoldPlan, IdentityInfo, InFlight, Limits,
-    Preemption, ReservationReport, SessionInfo,
+    Measurement, Preemption, ReservationReport, SessionInfo, Tally,
 };
 use crate::volume::VolumeId;
 
@@ -83,6 +83,7 @@ struct State {
     identities: Vec<IdentityInfo>,
     portals: Vec<PortalSocket>,
     drains: Vec<Drain>,
+    measurement: Measurement,
     refusal: Option<String>,
     refusal_once: Option<String>,
     calls: Vec<&'static str>,
@@ -99,6 +100,7 @@ impl Default for State {
             sessions: Vec::new(),
             portals: Vec::new(),
             drains: Vec::new(),
+            measurement: Measurement::default(),
             refusal: None,
             refusal_once: None,
             calls: Vec::new(),
@@ -157,6 +159,11 @@ impl FakePlane {
         self.state.lock().unwrap().volumes.clear();
     }
 
+    /// What it is to tell whoever measures.
+    pub(crate) fn set_measurement(&self, measurement: Measurement) {
+        self.state.lock().unwrap().measurement = measurement;
+    }
+
     pub(crate) fn log_out_all(&self) {
         self.state.lock().unwrap().sessions.clear();
     }
@@ -188,6 +195,8 @@ impl FakePlane {
             },
             since: Instant::now(),
             commands: 12,
+            tally: Tally::default(),
+            in_flight: 1,
             read_bytes: 4096,
             written_bytes: 8192,
         });
@@ -306,6 +315,10 @@ impl DataPlane for FakePlane {
 
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
         Ok(self.state.lock().unwrap().identities.clone())
+    }
+
+    fn measure(&self) -> Result<Measurement, PlaneError> {
+        Ok(self.state.lock().unwrap().measurement.clone())
     }
 
     fn reservation(&self, _: VolumeId) -> Result<ReservationReport, PlaneError> {

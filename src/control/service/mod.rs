@@ -15,8 +15,9 @@ mod harm;
 mod images;
 mod limits;
 mod long_work;
+mod monitoring;
 mod refusal;
-mod reservation_views;
+pub(super) mod reservation_views;
 mod reservations;
 mod reverting;
 mod settings;
@@ -29,6 +30,7 @@ mod volumes;
 use std::collections::{BTreeMap, BTreeSet};
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -39,9 +41,11 @@ use self::limits::LimitBook;
 use self::long_work::LongWork;
 use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
-use super::api::{ServerStatus, SessionList, SessionView};
+use super::api::{EventKind, ServerStatus, SessionList, SessionView};
+use super::audit::Audit;
 use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_file};
 use super::error::{ControlError, ErrorKind};
+use super::events::{Event, EventLog};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
 use crate::backend::{Intent, Means, Store, Workers};
 use crate::base::clock::Instant;
@@ -87,6 +91,12 @@ pub struct Service {
     turn: Mutex<()>,
     /// Who waits for something to happen.
     followers: Followers,
+    /// What happened.
+    events: Arc<EventLog>,
+    /// Where changes are written down, if anywhere.
+    audit: OnceLock<Arc<Audit>>,
+    /// The server drains.
+    stopping: AtomicBool,
     /// Why volumes are not served, of those that are not.
     problems: Mutex<BTreeMap<VolumeId, String>>,
     /// What the data path keeps of limits.
@@ -119,6 +129,9 @@ impl Service {
             stores,
             turn: Mutex::new(()),
             followers: Followers::default(),
+            events: Arc::default(),
+            audit: OnceLock::new(),
+            stopping: AtomicBool::new(false),
             problems: Mutex::new(BTreeMap::new()),
             limit_book: Mutex::new(LimitBook::default()),
             work: LongWork::default(),
@@ -153,6 +166,8 @@ impl Service {
             self.stores.discard_draft(volume);
             if let Err(error) = self.attach(volume, Intent::Existing) {
                 tracing::error!(volume = %volume.name, %error, "the volume is not served");
+                let event = Event::new(EventKind::VolumeFailed, &error.message);
+                self.events.note(event.of_volume(volume.name.to_string()));
                 self.problems().insert(volume.id, error.message);
             }
         }

@@ -91,7 +91,7 @@ impl Core {
             return;
         };
         let _ = conn.iscsi.refuse_data_out(command.task);
-        conn.activate(&command, Work::Limited);
+        conn.activate(&command, Work::Limited, turn.now());
         let ticket = Ticket {
             reactor: self.id,
             connection: key,
