@@ -5,7 +5,6 @@ use std::io::Write;
 use clap::Subcommand;
 
 use super::client::{Connection, Nothing};
-use super::show::retention;
 use super::table::{Column, render};
 use super::values::{human, human_seconds};
 use super::{Failure, group_set, limits};
@@ -167,16 +166,16 @@ fn show(group: &GroupView) -> String {
     } else {
         "group set"
     };
-    let kept = match group.retention_seconds {
-        0 => "default",
-        _ => "group set",
+    let (retention, kept) = match group.retention_seconds {
+        0 => ("none".to_owned(), "default"),
+        seconds => (human_seconds(seconds), "group set"),
     };
     let rows = rules
         .map(|(rule, value, origin)| vec![rule.to_owned(), value, place(origin, &group.name)])
         .into_iter()
         .chain([
             vec!["limits".to_owned(), told, chosen.to_owned()],
-            vec!["retention".to_owned(), retention(group), kept.to_owned()],
+            vec!["retention".to_owned(), retention, kept.to_owned()],
         ]);
     let plural = if group.volumes == 1 { "" } else { "s" };
     let table = render(&columns, rows);
@@ -267,7 +266,7 @@ max_burst_length        256.0 KiB               default
 first_burst_length      64.0 KiB                default
 max_receive_segment     256.0 KiB               default
 limits                  none                    default
-retention               keeps no deleted volumes  default
+retention               none                    default
 ";
         assert_eq!(show(&group), shown);
     }
