@@ -19,6 +19,7 @@ mod bench_report;
 mod bench_show;
 mod bench_values;
 mod client;
+mod config;
 mod connect;
 mod events;
 mod group;
@@ -87,6 +88,9 @@ pub struct Cli {
 enum Command {
     /// Serve volumes until Ctrl-C or SIGTERM
     Serve(Box<serve::ServeArguments>),
+    /// Check a configuration, or show all that holds
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Make, change, fill, export, delete and restore volumes of a running server
     #[command(subcommand)]
     Volume(client::VolumeCommand),
@@ -129,6 +133,7 @@ pub fn main(launch: &dyn Launch) -> ExitCode {
 fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::run(*arguments, launch, out),
+        Command::Config(command) => config::run(command, out),
         Command::Volume(command) => client::volume(command, out),
         Command::Group(command) => group::run(command, out),
         Command::Session(command) => session::run(command, out),

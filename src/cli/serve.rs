@@ -1,7 +1,7 @@
 //! `holdfast serve`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -126,8 +126,13 @@ enum LogFormatArgument {
 }
 
 impl ServeArguments {
+    /// The configuration file, if one is named.
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The configuration file, with the flags over it.
-    fn configure(self) -> Result<Config, Failure> {
+    pub(super) fn configure(self) -> Result<Config, Failure> {
         let mut config = match &self.config {
             Some(path) => Config::read(path).map_err(Failure::new)?,
             None => Config::default(),

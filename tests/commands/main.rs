@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod configuration;
 mod connect;
 mod groups;
 mod help;
