@@ -7,16 +7,17 @@ use clap::Args;
 use serde::Serialize;
 
 use super::bench_load::{INITIATOR, usage};
+use super::bench_server::{self, Measured};
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
 use super::values::Delay;
 use super::{Failure, print};
+use crate::load::compare::Quartiles;
 use crate::load::compare::study::Machine;
-use crate::load::compare::{Quartiles, Server, Setup};
+use crate::load::floor::EchoCores;
 use crate::load::limits::{self, Accuracy, Fairness, Kind, LimitsError, Neighbour};
 use crate::load::report::explain;
 use crate::load::{Cores, Plan};
-use crate::profile::Profile;
 use crate::volume::IscsiName;
 
 const EXAMPLES: &str = "\
@@ -62,6 +63,9 @@ pub(super) struct LimitsArguments {
     /// Initiator name; sessions differ in their ISID
     #[arg(long, value_name = "IQN", default_value = INITIATOR)]
     initiator: IscsiName,
+    /// Core of the server, or `any` [default: the first one]
+    #[arg(long, value_name = "LIST")]
+    server_core: Option<CoreChoice>,
     /// Cores of the client: a list such as 1,3-5, or `any` [default: the last one]
     #[arg(long, value_name = "LIST")]
     cores: Option<CoreChoice>,
@@ -89,8 +93,14 @@ pub(super) fn run(arguments: &LimitsArguments, out: &mut dyn Write) -> Result<()
         return Err(usage("a time, a burst and at least one pair are needed"));
     }
     let failure = |error: LimitsError| Failure::new(explain(&error));
-    let server =
-        Server::start(&arguments.setup()?).map_err(|error| Failure::new(explain(&error)))?;
+    let volume = Measured {
+        backend: "null",
+        bytes: VOLUME_BYTES,
+        sessions_max: SESSIONS_MAX,
+    };
+    let given = arguments.server_core.clone().map(|choice| choice.0);
+    let cores = given.unwrap_or_else(|| EchoCores::apart().server);
+    let server = bench_server::start(&arguments.profile, &cores, &volume)?;
     let plan = |sessions, depth| {
         let mut plan = Plan::new(vec![server.address().clone()], arguments.initiator.clone());
         let cores = arguments.cores.clone();
@@ -129,21 +139,6 @@ pub(super) fn run(arguments: &LimitsArguments, out: &mut dyn Write) -> Result<()
     };
     print(out, &text);
     Ok(())
-}
-
-impl LimitsArguments {
-    fn setup(&self) -> Result<Setup, Failure> {
-        let knobs = Profile::find(&self.profile).map_err(Failure::new)?.tuning;
-        Ok(Setup {
-            program: std::env::current_exe().map_err(Failure::new)?,
-            profile: self.profile.clone(),
-            knobs: format!("{knobs:?}"),
-            cores: None,
-            backend: "null".to_owned(),
-            volume_bytes: VOLUME_BYTES,
-            sessions_max: SESSIONS_MAX,
-        })
-    }
 }
 
 fn span(delay: Delay) -> Duration {

@@ -16,6 +16,7 @@ mod bench_load;
 mod bench_memory;
 mod bench_ratios;
 mod bench_report;
+mod bench_server;
 mod bench_show;
 mod bench_values;
 mod client;
