@@ -15,8 +15,10 @@
 //! | [`api`], [`rpc`] | the operations as JSON-RPC 2.0 on a Unix socket |
 //! | [`metrics`] | what is counted, for Prometheus; whether the server is well |
 //! | [`events`], [`audit`] | what happened, and who changed what |
+//! | `acceptor` | the threads of both sockets |
 //! | [`server`] | start, announce, drain, stop |
 
+mod acceptor;
 pub mod access;
 pub mod api;
 pub mod audit;

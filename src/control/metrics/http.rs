@@ -7,16 +7,13 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::{MetricsError, PLAIN, Pages};
 use crate::base::clock::Instant;
 use crate::base::limits::{METRICS_CONNECTIONS_MAX, METRICS_PATIENCE, METRICS_REQUEST_BYTES_MAX};
+use crate::control::acceptor::{Acceptor, Conversation};
 
 const HEADERS_MAX: usize = 64;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A page, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +78,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Endpoint {
     address: SocketAddr,
-    stopping: Arc<AtomicBool>,
-    acceptor: Option<JoinHandle<()>>,
+    _acceptor: Acceptor,
 }
 
 impl Endpoint {
@@ -117,90 +113,37 @@ impl Bound {
     /// # Errors
     /// The thread can't be started.
     pub(in crate::control) fn serve(self, pages: Pages) -> io::Result<Endpoint> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let acceptor = {
-            let stopping = stopping.clone();
-            let pages = Arc::new(pages);
-            std::thread::Builder::new()
-                .name("metrics".to_owned())
-                .spawn(move || accept(&self.listener, &pages, &stopping))?
+        let Self { listener, address } = self;
+        let conversation = Conversation {
+            names: ["metrics", "metrics-client"],
+            connections_max: METRICS_CONNECTIONS_MAX,
+            // A scraper that is closed without an answer comes again.
+            refuse: |_| {},
+            converse: Arc::new(move |stream| {
+                // How a client leaves is its own affair.
+                let _ = converse(&pages, stream);
+            }),
         };
+        let accept = move || listener.accept().map(|(stream, _)| stream);
+        let own = reachable(address);
+        let wake = move || TcpStream::connect_timeout(&own, METRICS_PATIENCE).is_ok();
         Ok(Endpoint {
-            address: self.address,
-            stopping,
-            acceptor: Some(acceptor),
+            address,
+            _acceptor: Acceptor::start(conversation, accept, wake)?,
         })
     }
 }
 
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Release);
-        // The acceptor waits for a connection; this one wakes it.
-        let mut own = self.address;
-        if own.ip().is_unspecified() {
-            own.set_ip(if own.is_ipv4() {
-                std::net::Ipv4Addr::LOCALHOST.into()
-            } else {
-                std::net::Ipv6Addr::LOCALHOST.into()
-            });
-        }
-        if TcpStream::connect_timeout(&own, METRICS_PATIENCE).is_ok()
-            && let Some(acceptor) = self.acceptor.take()
-        {
-            // A panic there has been reported by its own thread.
-            let _ = acceptor.join();
-        }
+/// Where this host itself finds what listens at `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
     }
-}
-
-/// Counts a connection as long as it lives.
-struct Seat(Arc<AtomicUsize>);
-
-impl Seat {
-    fn take(seats: &Arc<AtomicUsize>) -> Option<Self> {
-        let seat = Self(seats.clone());
-        (seats.fetch_add(1, Ordering::AcqRel) < METRICS_CONNECTIONS_MAX).then_some(seat)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn accept(listener: &TcpListener, pages: &Arc<Pages>, stopping: &AtomicBool) {
-    let seats = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        if stopping.load(Ordering::Acquire) {
-            return;
-        }
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the metrics endpoint took no connection");
-                // Out of descriptors, most likely: asking again at once would not help.
-                std::thread::park_timeout(ACCEPT_PAUSE);
-                continue;
-            }
-        };
-        // One more is closed without an answer; a scraper comes again.
-        let Some(seat) = Seat::take(&seats) else {
-            continue;
-        };
-        let pages = pages.clone();
-        let spawned = std::thread::Builder::new()
-            .name("metrics-client".to_owned())
-            .spawn(move || {
-                // How a client leaves is its own affair.
-                let _ = converse(&pages, &stream);
-                drop(seat);
-            });
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread for a scraper");
-        }
-    }
+    address
 }
 
 fn converse(pages: &Pages, stream: &TcpStream) -> io::Result<()> {
