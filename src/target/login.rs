@@ -104,6 +104,7 @@ impl Core {
             return;
         };
         conn.initiator = Some(identity.initiator_name.clone());
+        conn.wanted.clone_from(&identity.target_name);
         let directory = self.shared.directory.load(turn.tick.guard);
         let refused = |status: LoginStatus, why: &str| (status, why.to_owned());
         let answer = if directory.draining {
@@ -170,7 +171,6 @@ impl Core {
                     "login refused: {why}"
                 );
                 conn.refusal = Some(why);
-                conn.wanted = identity.target_name.clone();
                 conn.iscsi.refuse_login(status);
             }
         }

@@ -162,15 +162,20 @@ impl Core {
             return;
         };
         conn.log_close(reason);
-        if let CloseReason::LoginRefused(status) = reason
-            && !is_redirection(*status)
-        {
-            let told = conn.refusal.take();
+        let refused = match reason {
+            CloseReason::LoginRefused(status) if !is_redirection(*status) => {
+                Some(conn.refusal.take().unwrap_or_else(|| reason.to_string()))
+            }
+            // A secret that was wrong, a digest that was missing: who watches wants to hear of these first.
+            CloseReason::LoginFailed { violation, .. } => Some(violation.to_string()),
+            _ => None,
+        };
+        if let Some(reason) = refused {
             self.shared.journal.tell(Happening::LoginRefused {
                 initiator: conn.initiator.clone(),
                 address: conn.peer,
                 target: conn.wanted.clone(),
-                reason: told.unwrap_or_else(|| reason.to_string()),
+                reason,
             });
         }
         if *reason == CloseReason::LoggedOut && conn.session.is_some() {
