@@ -10,8 +10,8 @@ use crate::control::service::Service;
 use crate::reservation::history::Process;
 
 /// Last words of methods that change nothing. Any other method is written down, a new one too.
-const QUESTIONS: [&str; 7] = [
-    "list", "show", "status", "history", "check", "measure", "events",
+const QUESTIONS: [&str; 8] = [
+    "list", "show", "status", "history", "check", "measure", "events", "drains",
 ];
 
 /// Whether a method can change anything.
@@ -56,9 +56,9 @@ fn event(caller: Option<Process>, name: &str, params: &Value) -> Event {
         _ => EventKind::Command,
     };
     let mut text = name.to_owned();
-    let subject = params.get("name").and_then(Value::as_str);
-    if let (Some(subject), false) = (subject, is_about_volume(name)) {
-        text.push_str(&format!(" {subject}"));
+    let Subject { volume, words } = subject(name, params);
+    if !words.is_empty() {
+        text.push_str(&format!(" {}", words.join(" ")));
     }
     if let Some(bytes) = params.get("size_bytes").and_then(Value::as_u64) {
         text.push_str(&format!(", {}", bytesize::ByteSize::b(bytes)));
@@ -67,16 +67,76 @@ fn event(caller: Option<Process>, name: &str, params: &Value) -> Event {
         text.push_str(&format!(", by user {uid} (process {pid})"));
     }
     let event = Event::new(kind, text);
-    match subject.filter(|_| is_about_volume(name)) {
+    match volume {
         Some(volume) => event.of_volume(volume),
         None => event,
+    }
+}
+
+/// What a request is about.
+struct Subject<'a> {
+    /// The one volume, if it is one.
+    volume: Option<&'a str>,
+    /// What else says what was done.
+    words: Vec<String>,
+}
+
+/// What a request is about, by the names of its parameters.
+fn subject<'a>(name: &str, params: &'a Value) -> Subject<'a> {
+    let text = |key: &str| params.get(key).and_then(Value::as_str);
+    let named = |label: &str, key: &str| text(key).map(|value| format!("{label} {value}"));
+    match name {
+        method::SNAPSHOT_CREATE => {
+            let volumes = params.get("volumes").and_then(Value::as_array);
+            let volumes: Vec<_> = volumes
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            let (volume, of) = match volumes.as_slice() {
+                [] => (None, named("of group", "group")),
+                [volume] => (Some(*volume), None),
+                several => (None, Some(format!("of {}", several.join(", ")))),
+            };
+            let taken = text("name").map(str::to_owned);
+            Subject {
+                volume,
+                words: taken.into_iter().chain(of).collect(),
+            }
+        }
+        method::SNAPSHOT_DELETE => Subject {
+            volume: text("volume"),
+            words: text("snapshot").map(str::to_owned).into_iter().collect(),
+        },
+        method::SESSION_DRAIN | method::SESSION_ADMIT => {
+            let everyone = params.get("everyone").and_then(Value::as_bool) == Some(true);
+            let whom = everyone.then(|| "everyone".to_owned());
+            let parts = [
+                whom,
+                text("initiator").map(str::to_owned),
+                named("from", "address"),
+                named("sent to", "redirect"),
+            ];
+            Subject {
+                volume: text("volume"),
+                words: parts.into_iter().flatten().collect(),
+            }
+        }
+        _ if is_about_volume(name) => Subject {
+            volume: text("name"),
+            words: named("to", "to").into_iter().collect(),
+        },
+        _ => Subject {
+            volume: None,
+            words: text("name").map(str::to_owned).into_iter().collect(),
+        },
     }
 }
 
 /// Whether the name among the parameters is a volume's.
 fn is_about_volume(name: &str) -> bool {
     let noun = name.split('.').next().unwrap_or(name);
-    matches!(noun, "volume" | "reservation" | "snapshot")
+    matches!(noun, "volume" | "reservation")
 }
 
 #[cfg(test)]
@@ -106,6 +166,7 @@ mod tests {
             "volume.list",
             "reservation.check",
             "server.events",
+            "session.drains",
             "volume.fly",
         ] {
             assert!(!is_change(question), "{question}");
@@ -123,5 +184,59 @@ mod tests {
         let group = event(None, method::GROUP_CREATE, &json!({"name": "databases"}));
         assert_eq!(group.text, "group.create databases");
         assert_eq!(group.volume, None);
+    }
+
+    #[test]
+    fn an_event_names_what_a_request_was_about() {
+        let told = |name: &str, params: Value| {
+            let event = event(None, name, &params);
+            (event.volume, event.text)
+        };
+        let of = |volume: &str, text: &str| (Some(volume.to_owned()), text.to_owned());
+        let alone = |text: &str| (None, text.to_owned());
+        for (name, params, expected) in [
+            (
+                method::SNAPSHOT_CREATE,
+                json!({"volumes": ["db"], "name": "monday"}),
+                of("db", "snapshot.create monday"),
+            ),
+            (
+                method::SNAPSHOT_CREATE,
+                json!({"volumes": ["db", "log"], "name": "monday"}),
+                alone("snapshot.create monday of db, log"),
+            ),
+            (
+                method::SNAPSHOT_CREATE,
+                json!({"volumes": [], "group": "databases", "name": "monday"}),
+                alone("snapshot.create monday of group databases"),
+            ),
+            (
+                method::SNAPSHOT_DELETE,
+                json!({"volume": "db", "snapshot": "monday"}),
+                of("db", "snapshot.delete monday"),
+            ),
+            (
+                method::VOLUME_REVERT,
+                json!({"name": "db", "to": "monday"}),
+                of("db", "volume.revert to monday"),
+            ),
+            (
+                method::SESSION_DRAIN,
+                json!({"initiator": "iqn.2024-01.test:a", "volume": "db", "deadline_ms": 5}),
+                of("db", "session.drain iqn.2024-01.test:a"),
+            ),
+            (
+                method::SESSION_DRAIN,
+                json!({"everyone": true, "redirect": "10.0.0.2:3260", "deadline_ms": 5}),
+                alone("session.drain everyone sent to 10.0.0.2:3260"),
+            ),
+            (
+                method::SESSION_ADMIT,
+                json!({"address": "10.0.0.7"}),
+                alone("session.admit from 10.0.0.7"),
+            ),
+        ] {
+            assert_eq!(told(name, params), expected);
+        }
     }
 }
