@@ -3,7 +3,7 @@
 //! All of it blocks, and none of it is for a reactor: the control plane calls it for snapshots.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -71,6 +71,15 @@ pub enum ContentError {
         free_bytes: u64,
         /// Bytes that it takes.
         needed_bytes: u64,
+    },
+    /// Somebody has put another file in the place of the one that was being made.
+    #[error(
+        "{} is not the file any more that was being written: somebody has put another in its place",
+        path.display()
+    )]
+    Replaced {
+        /// The file that was being made.
+        path: PathBuf,
     },
     /// Whoever asked for it wants it no more.
     #[error("it was interrupted")]
@@ -276,9 +285,8 @@ impl Draft {
     /// # Errors
     /// Something has that name, or the system refuses; it is gone then.
     pub fn place(mut self, target: &Path) -> Result<(), ContentError> {
-        // Whoever wrote it may have put another file in its place.
-        let file = Source::open(&self.path)?.file;
-        fsync(&file).map_err(ContentError::system(&self.path, "flush"))?;
+        fsync(&self.file).map_err(ContentError::system(&self.path, "flush"))?;
+        self.check_own()?;
         renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE).map_err(|errno| {
             match errno {
                 Errno::EXIST => OpenError::Exists {
@@ -290,6 +298,19 @@ impl Draft {
         })?;
         self.kept = true;
         Ok(file::flush_directory(target)?)
+    }
+
+    /// Passes if the name still is that of the file.
+    fn check_own(&self) -> Result<(), ContentError> {
+        let look = ContentError::system(&self.path, "look at");
+        let own = fstat(&self.file).map_err(look)?;
+        let named = rustix::fs::lstat(&self.path);
+        match named {
+            Ok(named) if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) => Ok(()),
+            _ => Err(ContentError::Replaced {
+                path: self.path.clone(),
+            }),
+        }
     }
 
     /// Has it take the place of `target`, durably: a crash leaves the one or the other.
@@ -307,9 +328,18 @@ impl Draft {
     }
 }
 
+impl AsFd for Draft {
+    /// The file, open for reading and writing.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
+        // What somebody has put in its place is not ours to remove.
         if !self.kept
+            && self.check_own().is_ok()
             && let Err(error) = file::remove(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "half a file stays behind");
@@ -497,6 +527,21 @@ mod tests {
         draft.replace(&target).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), [0; 10]);
         assert!(!directory.path().join("draft").exists());
+    }
+
+    #[test]
+    fn what_somebody_has_put_in_its_place_is_neither_placed_nor_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, target, theirs] =
+            ["draft", "target", "theirs"].map(|name| directory.path().join(name));
+        std::fs::write(&theirs, b"somebody's").unwrap();
+        let draft = Draft::create(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&theirs, &path).unwrap();
+        let error = draft.place(&target).unwrap_err();
+        assert!(matches!(error, ContentError::Replaced { .. }), "{error}");
+        assert!(!target.exists());
+        assert_eq!(std::fs::read(&path).unwrap(), b"somebody's");
     }
 
     #[test]

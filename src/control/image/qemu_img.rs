@@ -1,6 +1,7 @@
 //! qemu-img as a child process: what it is asked, and what it says.
 
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -12,6 +13,9 @@ use serde_json::Value;
 use super::{ImageError, ImageFormat};
 
 const PROGRAM: &str = "qemu-img";
+/// The file that is written, as the child names it: its standard input. A path would be looked up anew,
+/// and whoever may write to a directory on it could have put a link to another file there meanwhile.
+const OUTPUT: &str = "/proc/self/fd/0";
 /// How often whoever waits is asked whether it still does.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// Bytes of what it says that are kept.
@@ -24,7 +28,7 @@ pub struct Conversion {
     pub from: PathBuf,
     /// Its format.
     pub from_format: ImageFormat,
-    /// The file that is written. It is there already.
+    /// What the file that is written is called, for messages.
     pub to: PathBuf,
     /// Its format.
     pub to_format: ImageFormat,
@@ -41,7 +45,7 @@ pub fn inspect(path: &Path, format: ImageFormat) -> Result<u64, ImageError> {
     check_file(path)?;
     let mut command = Command::new(PROGRAM);
     command.args(["info", "--output=json", "-f", format.driver(), "--"]);
-    command.arg(path);
+    command.arg(path).stdin(Stdio::null());
     let failed = |said: String| ImageError::Failed {
         attempt: "read",
         path: path.to_owned(),
@@ -64,13 +68,14 @@ pub fn inspect(path: &Path, format: ImageFormat) -> Result<u64, ImageError> {
     bytes.ok_or_else(|| failed("it does not tell the size of the disk".to_owned()))
 }
 
-/// Makes one image of another. `go_on` is told how many percent are done, and asked now and then
-/// whether it is to go on.
+/// Makes one image of another, in `output`. `go_on` is told how many percent are done, and asked now
+/// and then whether it is to go on.
 ///
 /// # Errors
 /// qemu-img failed, or `go_on` said no; what has been written of the target is worth nothing.
 pub fn convert(
     conversion: &Conversion,
+    output: BorrowedFd<'_>,
     go_on: &mut dyn FnMut(f64) -> bool,
 ) -> Result<(), ImageError> {
     let Conversion {
@@ -90,7 +95,8 @@ pub fn convert(
         // Else the disk would be rounded to what cylinders, heads and sectors can say.
         command.args(["-o", "force_size=on"]);
     }
-    command.arg("--").args([from, to]);
+    command.arg("--").arg(from).arg(OUTPUT);
+    command.stdin(output.try_clone_to_owned().map_err(ImageError::NotRun)?);
     let mut child = Running::start(command)?;
     let (told, progress) = bounded(16);
     let reader = read_progress(child.stdout()?, told);
@@ -112,7 +118,7 @@ pub fn convert(
         } else {
             *to_format
         },
-        said,
+        said: said.replace(OUTPUT, &to.display().to_string()),
     })
 }
 
@@ -196,7 +202,6 @@ struct Running {
 impl Running {
     fn start(mut command: Command) -> Result<Self, ImageError> {
         command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Messages are matched by nobody, but read by people who may search for them.

@@ -1,5 +1,6 @@
 //! Images that are written from volumes and snapshots.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::deleting::in_use;
 use super::long_work::LongWork;
 use super::refusal::{about_volume, volume_error, with_sources};
 use super::{Progress, Service};
-use crate::backend::{BackendSpec, Draft};
+use crate::backend::{BackendSpec, ContentError, Draft, OpenError};
 use crate::control::api::{ExportView, ImageFormat, ProgressView, VolumeExport};
 use crate::control::catalogue::Volume;
 use crate::control::error::{ControlError, ErrorKind};
@@ -64,7 +65,7 @@ impl Service {
             target_is_zero: false,
         };
         let mut go_on = of_image("export", name, size_bytes, &self.work, progress);
-        let mut write = || image::convert(&conversion, &mut go_on);
+        let mut write = || image::convert(&conversion, draft.as_fd(), &mut go_on);
         let written = match export.snapshot {
             Some(_) => write(),
             None => self.while_unused(&volume, &mut write)?,
@@ -174,7 +175,11 @@ fn place_of(service: &Service, volume: &Volume) -> Result<PathBuf, ControlError>
     }
 }
 
-/// A file for its owner alone that is to become `path`; nothing may be there.
+/// A file for its owner alone that is to become `path`; nothing may be there, neither under that name nor
+/// under the one that it has until it is whole.
+///
+/// What has the latter is not taken over, whatever it is: it may be somebody's file, a link to one, or the
+/// draft of another export that is under way. Only people can tell it from what a crash has left.
 fn create_beside(volume: &Volume, path: &Path) -> Result<Draft, ControlError> {
     let refused = |message: &str| volume_error(ErrorKind::Invalid, &volume.name, message);
     if !path.is_absolute() {
@@ -190,5 +195,15 @@ fn create_beside(volume: &Volume, path: &Path) -> Result<Draft, ControlError> {
     };
     let mut draft = name.to_owned();
     draft.push(".part");
-    Draft::create(&path.with_file_name(draft)).map_err(|error| failed(volume, NOT_EXPORTED, &error))
+    Draft::create(&path.with_file_name(draft)).map_err(|error| {
+        let refused = failed(volume, NOT_EXPORTED, &error);
+        match error {
+            ContentError::Open(OpenError::Exists { path }) => refused.hint(format!(
+                "another export may be writing it; an export that a crash has cut short leaves it too: \
+                 look at it, and remove it if nobody needs it: rm {}",
+                path.display()
+            )),
+            _ => refused,
+        }
+    })
 }

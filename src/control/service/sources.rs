@@ -3,7 +3,7 @@
 //! The catalogue has the volume as unfinished until all of it is there, so that neither a failure nor a
 //! crash leaves half a volume. The turn is not held meanwhile; the name is.
 
-use std::path::Path;
+use std::os::fd::AsFd;
 
 use super::content::failed;
 use super::images::{image_error, of_image};
@@ -168,7 +168,7 @@ impl Service {
             Content::Image(image) => {
                 let sized = draft.set_length(volume.size_bytes);
                 sized.map_err(|error| failed(volume, "can't be made", &error))?;
-                self.import(volume, image, draft.path(), progress)?;
+                self.import(volume, image, &draft, progress)?;
                 self.finish_file(volume, draft)
             }
         }
@@ -186,13 +186,13 @@ impl Service {
         &self,
         volume: &Volume,
         image: &Image,
-        to: &Path,
+        draft: &Draft,
         progress: &dyn Progress,
     ) -> Result<(), ControlError> {
         let conversion = Conversion {
             from: image.path.clone(),
             from_format: image.format,
-            to: to.to_owned(),
+            to: draft.path().to_owned(),
             to_format: ImageFormat::Raw,
             target_is_zero: true,
         };
@@ -203,7 +203,7 @@ impl Service {
             &self.work,
             progress,
         );
-        let converted = image::convert(&conversion, &mut go_on);
+        let converted = image::convert(&conversion, draft.as_fd(), &mut go_on);
         converted.map_err(|error| image_error(&volume.name, &error))
     }
 }
