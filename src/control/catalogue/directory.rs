@@ -27,7 +27,7 @@ impl DataDirectory {
     /// # Errors
     /// [`CatalogueError::InUse`] with the holder's pid, or the file system's refusal.
     pub fn open(path: &Path) -> Result<Self, CatalogueError> {
-        let failed = |error: &io::Error| CatalogueError::io(path, error);
+        let failed = |error: &io::Error| CatalogueError::directory(path, error);
         let path = std::path::absolute(path).map_err(|error| failed(&error))?;
         let parent = path.parent().unwrap_or(&path);
         // The first directory whose entries change.
@@ -60,7 +60,7 @@ impl DataDirectory {
 
     fn lock(path: PathBuf) -> Result<Self, CatalogueError> {
         let file = path.join("lock");
-        let failed = |error: &io::Error| CatalogueError::io(&file, error);
+        let failed = |error: &io::Error| CatalogueError::directory(&file, error);
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)

@@ -21,6 +21,19 @@ pub enum CatalogueError {
         /// The process, if it left its number.
         holder: Option<u32>,
     },
+    /// The data directory can't be made, or this user may not work in it.
+    #[error(
+        "the data directory can't be used: {}: {message}; expected a directory that this user may read \
+         and write, or a place where one can be made. See to its owner and mode, or choose another \
+         with --data",
+        path.display()
+    )]
+    Directory {
+        /// The directory, or its lock.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
     /// What the file holds is not what was written.
     #[error(
         "the catalogue {} is damaged ({message}); nothing is served, because reservations are \
@@ -106,6 +119,14 @@ pub enum CatalogueError {
     /// A portal can't have the tag that it is to have.
     #[error("{0}")]
     PortalTag(#[from] PortalTagError),
+    /// There is no space for a change, which was not made.
+    #[error("the catalogue {} can't take the change, which was not made: {message}", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
     /// The model does not allow it.
     #[error("{}{}", .0, source_of(.0))]
     Refused(#[from] volume::CatalogueError),
@@ -131,6 +152,12 @@ fn directory(path: &Path) -> std::path::Display<'_> {
     path.parent().unwrap_or(path).display()
 }
 
+/// Whether somebody can make space for what was refused.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 fn holder_name(holder: Option<u32>) -> String {
     holder.map_or_else(
         || "another process".to_owned(),
@@ -141,6 +168,14 @@ fn holder_name(holder: Option<u32>) -> String {
 impl CatalogueError {
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
         Self::Failed {
+            path: path.to_owned(),
+            message: error.to_string(),
+        }
+    }
+
+    /// Of making the data directory, or having it alone.
+    pub(super) fn directory(path: &Path, error: &std::io::Error) -> Self {
+        Self::Directory {
             path: path.to_owned(),
             message: error.to_string(),
         }
@@ -174,16 +209,14 @@ impl CatalogueError {
             ),
             _ => false,
         };
-        if damaged {
-            Self::Corrupt {
-                path: path.to_owned(),
-                message,
-            }
-        } else {
-            Self::Failed {
-                path: path.to_owned(),
-                message,
-            }
+        let path = path.to_owned();
+        match error {
+            _ if damaged => Self::Corrupt { path, message },
+            redb::Error::Io(error) if is_full(error) => Self::Full {
+                path,
+                message: error.to_string(),
+            },
+            _ => Self::Failed { path, message },
         }
     }
 }

@@ -113,6 +113,16 @@ fn policy(entries: Vec<AccountEntry>) -> Result<Arc<ChapPolicy>, String> {
     let mut mutual: Option<ChapAccount> = None;
     for entry in entries {
         let (account, back) = entry.checked()?;
+        // Which of two secrets were meant nobody can tell.
+        if accounts
+            .iter()
+            .any(|known: &ChapAccount| known.name == account.name)
+        {
+            return Err(format!(
+                "account {:?} stands here twice; expected each user once",
+                account.name
+            ));
+        }
         accounts.push(account);
         let Some(back) = back else { continue };
         let other = |known: &ChapAccount| known.name != back.name || known.secret != back.secret;
@@ -150,7 +160,7 @@ impl AccountEntry {
             _ => {
                 let user = account.name;
                 return Err(format!(
-                    "{user:?}: expected both mutual_user and mutual_secret"
+                    "account {user:?}: expected both mutual_user and mutual_secret"
                 ));
             }
         };
@@ -165,7 +175,7 @@ fn checked_account(name: String, secret: String) -> Result<ChapAccount, String> 
     let length = secret.len();
     if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&length) {
         return Err(format!(
-            "{name:?}: expected a secret of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes \
+            "account {name:?}: expected a secret of {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes \
              (RFC 7143 section 9.2.1), got {length}"
         ));
     }
@@ -199,6 +209,18 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_user_has_one_secret() {
+        let twice = format!("{GOOD}{}", GOOD.replace("0123", "9876"));
+        let error = read_accounts(file(&twice, 0o600).path()).unwrap_err();
+        assert!(
+            error
+                .message
+                .contains("account \"host1\" stands here twice"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -47,9 +47,34 @@ impl ConfigError {
             file: Some(file.to_owned()),
             position,
             key: key_path(error),
-            message: error.message().trim_end().to_owned(),
+            message: match error.message().trim_end() {
+                "duplicate key" => {
+                    let key = error.span().and_then(|span| text.get(span));
+                    let key = key.unwrap_or_default().trim();
+                    format!("the key {key:?} stands here again; expected it once")
+                }
+                message => in_words(message),
+            },
         }
     }
+}
+
+/// What the parser says, with what it expected as people call it and not as this program's types are named.
+fn in_words(message: &str) -> String {
+    let Some((found, kind)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let kind = match kind {
+        "i64" | "u64" | "u32" | "u16" | "usize" => "a whole number",
+        "f64" => "a number",
+        "a sequence" => "a list in brackets",
+        "a boolean" => "true or false",
+        "a string" => "text in quotes",
+        "a map" => "a table",
+        _ if kind.starts_with("struct ") => "a table",
+        kind => kind,
+    };
+    format!("{found}, expected {kind}")
 }
 
 /// Line and column of a byte offset, from 1.

@@ -119,6 +119,26 @@ fn an_error_names_file_line_and_what_was_expected() {
         "{message}"
     );
 
+    let message = refused("reactors = 1\nreactors = 2\n");
+    assert!(
+        message
+            .starts_with("my.toml:2:1: the key \"reactors\" stands here again; expected it once"),
+        "{message}"
+    );
+
+    for (wrong, expected) in [
+        ("reactors = \"two\"", "expected a whole number"),
+        (
+            "[access]\nallow = \"10.0.0.0/8\"",
+            "expected a list in brackets",
+        ),
+        ("[access]\nenforce_crc = \"yes\"", "expected true or false"),
+        ("limits = 5", "expected a table"),
+    ] {
+        let message = refused(wrong);
+        assert!(message.ends_with(expected), "{message}");
+    }
+
     assert!(refused("data = \n").starts_with("my.toml:1:"));
     assert!(refused("portal = []").contains("1 to 64 portals"));
 }

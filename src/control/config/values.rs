@@ -255,12 +255,20 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .map(|network| Self(network.trunc()))
-            .map_err(|_| {
-                format!("expected a network such as 192.168.7.0/24 or fd00::/8, got {text:?}")
-            })
+        let network = text.parse::<IpNet>();
+        let network = network.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| {
+            format!("expected a network such as 192.168.7.0/24 or fd00::/8, got {text:?}")
+        })?;
+        // It may have been meant as one host, and would let in all that are beside it.
+        if network.trunc() != network {
+            return Err(format!(
+                "{text:?} is an address in a network; expected the network, {}, or the address alone, {}",
+                network.trunc(),
+                network.addr()
+            ));
+        }
+        Ok(Self(network))
     }
 }
 
@@ -429,6 +437,29 @@ mod tests {
         assert_eq!("2m".parse(), Ok(Span(Duration::from_secs(120))));
         for wrong in ["", "15", "s", "-1s", "1d", "99999999999999999999s", "25h"] {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_network_lets_in_what_it_looks_like() {
+        let network = |text: &str| text.parse::<Network>().map(|network| network.to_string());
+        assert_eq!(network("10.7.0.0/16").as_deref(), Ok("10.7.0.0/16"));
+        assert_eq!(network("fd00::/8").as_deref(), Ok("fd00::/8"));
+        assert!(network("10.7.0.9").is_ok());
+        for (wrong, told) in [
+            (
+                "10.7.0.1/16",
+                "the network, 10.7.0.0/16, or the address alone, 10.7.0.1",
+            ),
+            (
+                "fd00::1/8",
+                "the network, fd00::/8, or the address alone, fd00::1",
+            ),
+            ("10.7.0.0/33", "expected a network such as"),
+            ("db.example.com", "expected a network such as"),
+        ] {
+            let why = network(wrong).unwrap_err();
+            assert!(why.contains(told), "{why}");
         }
     }
 

@@ -17,10 +17,7 @@ use crate::control::error::ErrorDetail;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody answers at the socket.
-    #[error(
-        "no server answers at {}: {source}\n  hint: is `holdfast serve` running? Name its socket \
-         with --control or HOLDFAST_CONTROL", socket.display()
-    )]
+    #[error("no server answers at {}: {source}\n  hint: {}", socket.display(), way_in(socket, source))]
     Unreachable {
         /// The socket.
         socket: PathBuf,
@@ -45,6 +42,18 @@ pub enum ClientError {
         /// The parts.
         detail: ErrorDetail,
     },
+}
+
+/// What to do where the socket could not be connected to.
+fn way_in(socket: &Path, refusal: &io::Error) -> String {
+    match refusal.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "it is for the user alone whom the server runs as; `ls -ld {}` tells who that is",
+            socket.display()
+        ),
+        _ => "is `holdfast serve` running? Name its socket with --control or HOLDFAST_CONTROL"
+            .to_owned(),
+    }
 }
 
 /// A connection to the control socket. One request at a time.

@@ -61,7 +61,10 @@ pub enum SocketError {
         mode: u32,
     },
     /// The operating system refused.
-    #[error("the control socket {} can't be made: {source}", path.display())]
+    #[error(
+        "the control socket {} can't be made: {source}; expected a directory that exists and that this \
+         user may write to; choose another place with --control", path.display()
+    )]
     Io {
         /// The socket.
         path: PathBuf,

@@ -52,6 +52,13 @@ impl From<CatalogueError> for ControlError {
     fn from(error: CatalogueError) -> Self {
         match error {
             CatalogueError::Refused(refusal) => refusal.into(),
+            CatalogueError::Full { ref path, .. } => {
+                let directory = path.parent().unwrap_or(path).display();
+                let hint = format!(
+                    "make space on its file system (`df -h {directory}` shows it), and try again"
+                );
+                Self::new(ErrorKind::Failed, "catalogue", error.to_string()).hint(hint)
+            }
             error => Self::new(ErrorKind::Failed, "catalogue", error.to_string()),
         }
     }
@@ -102,7 +109,7 @@ impl From<volume::CatalogueError> for ControlError {
                  --purge` makes its name free"
             )),
             Refusal::HasSnapshots { volume, .. } => error.hint(format!(
-                "`holdfast snapshot delete {volume} SNAPSHOT` deletes one of them; with \
+                "`holdfast snapshot delete {volume}@SNAPSHOT` deletes one of them; with \
                  --delete-snapshots they go with the volume"
             )),
             _ => error,

@@ -425,7 +425,7 @@ impl Service {
 }
 
 /// What is said of a volume whose snapshot came to nothing.
-const NOT_TAKEN: &str = "has no snapshot taken";
+const NOT_TAKEN: &str = "can't have a snapshot";
 
 /// Why something was not done at one instant.
 enum Refused {

@@ -75,9 +75,19 @@ impl Stores {
         if store.size_bytes() >= size_bytes {
             return Ok(()); // A former call came as far as that.
         }
-        store
-            .grow(size_bytes)
-            .map_err(|error| failed(volume, &with_sources(&error)))
+        store.grow(size_bytes).map_err(|error| {
+            let message = format!(
+                "can't grow to {size_bytes} bytes, and has its former size: {}",
+                with_sources(&error)
+            );
+            let refused = volume_error(ErrorKind::Failed, &volume.name, &message);
+            match error.kind() {
+                backend::ErrorKind::SpaceExhausted => {
+                    refused.hint("make space where its file lies (`holdfast volume show` tells the path), and try again")
+                }
+                _ => refused,
+            }
+        })
     }
 
     /// Removes a volume's data. What can't be removed is logged: the volume is gone all the same.
