@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::support::server::{Engine, Setup};
+use crate::support::skip;
 use crate::transcript::Transcript;
 
 /// A server whose volumes' files can't share blocks, wherever the tests run.
@@ -116,7 +117,7 @@ fn images_and_what_they_refuse() {
         .output()
         .is_err()
     {
-        return eprintln!("SKIPPED: there is no qemu-img (Debian package qemu-utils)");
+        return skip("there is no qemu-img (Debian package qemu-utils)");
     }
     Transcript::with(&server)
         .run(&format!("volume create db-1 --from-image {}", path("disk")))

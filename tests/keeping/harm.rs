@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::places::{Place, content, fill};
 use crate::support::scsi::BLOCK;
 use crate::support::server::{Engine, Server, Setup};
+use crate::support::skip;
 
 fn show(server: &Server, name: &str) -> Value {
     server.json(&["volume", "show", name])
@@ -126,7 +127,7 @@ fn a_file_that_is_gone_or_short_at_start_keeps_its_volume_and_no_other_from_serv
 fn a_full_disk_and_a_read_only_directory_are_told_as_such() {
     let place = match Place::small(48 << 20) {
         Ok(place) => place,
-        Err(why) => return eprintln!("SKIPPED: {why}"),
+        Err(why) => return skip(why),
     };
     let setup = Setup::new(Engine::Mio, 1, "file")
         .data_in(&place.path)

@@ -10,13 +10,14 @@ use tempfile::TempDir;
 use crate::places::{content, fill, volume_files};
 use crate::support::scsi::BLOCK;
 use crate::support::server::{Engine, Server, Setup};
+use crate::support::skip;
 
 const MIB: u64 = 1 << 20;
 
 /// A server and a directory for images; nothing where there is no qemu-img.
 fn stage() -> Option<(Server, TempDir)> {
     if Command::new("qemu-img").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: there is no qemu-img (Debian package qemu-utils)");
+        skip("there is no qemu-img (Debian package qemu-utils)");
         return None;
     }
     let server = Setup::new(Engine::Mio, 1, "file").start();
@@ -272,7 +273,7 @@ fn an_interrupted_import_leaves_nothing() {
         .read_line(&mut line)
         .expect("a line");
     if !line.contains("\"progress\"") || line.contains("100.0") {
-        eprintln!("SKIPPED: the import was over before it could be interrupted");
+        skip("the import was over before it could be interrupted");
     }
     let busy = server.command(&["volume", "create", "big", "--size", "64MiB"]);
     let of_name = String::from_utf8_lossy(&busy.stderr).into_owned();

@@ -158,7 +158,7 @@ impl Setup {
     pub fn is_possible(&self) -> bool {
         let possible = self.engine.is_permitted();
         if !possible {
-            eprintln!("skipped: io_uring is not permitted here");
+            super::skip("io_uring is not permitted here");
         }
         possible
     }
