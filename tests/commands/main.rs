@@ -19,3 +19,4 @@ mod sessions;
 mod transcript;
 mod volumes;
 mod without_a_server;
+mod wrong_input;

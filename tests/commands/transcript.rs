@@ -64,7 +64,33 @@ impl<'a> Transcript<'a> {
         self
     }
 
-    fn record(&mut self, line: &str, output: &Output) {
+    /// Says beforehand what a command is about.
+    pub(crate) fn note(&mut self, about: &str) -> &mut Self {
+        self.text.push_str(&format!("# {about}\n"));
+        self
+    }
+
+    /// Goes on with another transcript's text.
+    pub(crate) fn append(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Its text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its text, of a command that must have failed by its own decision.
+    pub(crate) fn refused(&self) -> &str {
+        let codes = ["\nexit 1\n", "\nexit 2\n", "\nexit 3\n"];
+        let ended = codes.iter().any(|code| self.text.contains(code));
+        assert!(ended && self.text.contains("! error: "), "{}", self.text);
+        &self.text
+    }
+
+    /// Takes in a command that was run elsewhere.
+    pub(crate) fn record(&mut self, line: &str, output: &Output) -> &mut Self {
         self.text.push_str(&format!("$ holdfast {line}\n"));
         for (bytes, mark) in [(&output.stdout, ""), (&output.stderr, "! ")] {
             let text = std::str::from_utf8(bytes).expect("output is UTF-8");
@@ -79,6 +105,7 @@ impl<'a> Transcript<'a> {
             None => self.text.push_str(&format!("{}\n", output.status)),
         }
         self.text.push('\n');
+        self
     }
 
     /// Compares all of it with `snapshots/NAME.snap`.
