@@ -11,6 +11,7 @@ pub mod doorbell;
 pub mod gather;
 pub mod limits;
 pub mod mailbox;
+pub(crate) mod pairs;
 pub mod rcu;
 pub mod slots;
 mod sync;
