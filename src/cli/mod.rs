@@ -26,6 +26,7 @@ mod serve;
 mod show;
 mod table;
 mod time;
+mod upgrade;
 mod values;
 mod volume_set;
 
@@ -53,6 +54,7 @@ Examples:
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
   holdfast profile check latency --cores 2,3       what to change on this host for that profile
   holdfast reservation history db-1                who fenced whom, and when
+  holdfast upgrade                                 run the new program, and disconnect nobody
   holdfast repair                                  look into a stopped server's data directory
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
@@ -87,6 +89,8 @@ enum Command {
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
+    /// Replace a running server's process, while its initiators stay connected
+    Upgrade(upgrade::UpgradeArguments),
     /// Put load on an iSCSI target and measure it, or measure this machine's floor
     Bench(Box<bench::BenchArguments>),
     /// List, show and compare performance profiles, and examine this host for one
@@ -110,6 +114,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Session(command) => client::session(command, out),
         Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
+        Command::Upgrade(arguments) => upgrade::run(arguments, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),
         Command::Repair(arguments) => repair::run(&arguments, out),

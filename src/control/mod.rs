@@ -13,6 +13,7 @@
 //! | [`service`] | the operations: create, resize, delete, list, show |
 //! | [`api`], [`rpc`] | the operations as JSON-RPC 2.0 on a Unix socket |
 //! | [`server`] | start, announce, drain, stop |
+//! | [`succession`] | a new process takes this one's place |
 
 pub mod access;
 pub mod api;
@@ -24,3 +25,4 @@ pub mod plane;
 pub mod rpc;
 pub mod server;
 pub mod service;
+pub mod succession;

@@ -5,6 +5,9 @@
 //!                 │  (to the home)  (at the home)   │          ▲
 //!                 └─────────────────────────────────┴──────────┘
 //! ```
+//! For a [`handover`](super::handover) a connection in `Full` goes to `Parking` and on to `Parked`, and back
+//! to `Full` if nothing came of it.
+//!
 //! A connection is gone only when its socket is closed *and* everything it had under way is quiet:
 //! until then its nexus keeps its index.
 
@@ -20,6 +23,7 @@ use crate::iscsi::{self, Command, DataOutError, LoginSummary, TaskId};
 use crate::net::{RecvBuffer, SocketId};
 use crate::scsi::Failure;
 use futures_channel::oneshot;
+use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
@@ -47,6 +51,8 @@ pub(crate) struct Conn {
     pub(crate) sending_bytes: usize,
     /// Its bytes are being parsed, further up the stack.
     pub(crate) pumping: bool,
+    /// No command begins and no input is taken, for a handover; but for data that a procedure waits for.
+    pub(crate) held: bool,
     /// When a connection that ends is cut, sent or not.
     pub(crate) close_by: Option<Instant>,
     /// Bytes of the buffers that its reads and writes hold.
@@ -91,6 +97,18 @@ pub(crate) enum Phase {
     Departing,
     /// Ending.
     Closing,
+    /// In full feature phase and at rest, for a handover: what is in flight on its socket is being taken
+    /// back.
+    Parking,
+    /// At rest: nothing is in flight, and nothing is received or sent.
+    Parked,
+}
+
+impl Phase {
+    /// Whether the session has been told that it is logged in, and not that it ends.
+    pub(crate) const fn is_full_feature(self) -> bool {
+        matches!(self, Self::Full | Self::Parking | Self::Parked)
+    }
 }
 
 /// Bytes received.
@@ -168,7 +186,7 @@ pub(crate) enum Work {
 }
 
 /// A WRITE of one piece.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct WritePlan {
     pub(crate) offset: u64,
     pub(crate) length: u64,
@@ -280,6 +298,7 @@ impl Conn {
             sending: false,
             sending_bytes: 0,
             pumping: false,
+            held: false,
             close_by: None,
             held_bytes: 0,
             dirty: false,
@@ -306,7 +325,11 @@ impl Conn {
     }
 
     pub(crate) fn activate(&mut self, command: &Command, work: Work) {
-        let task = command.task;
+        let opcode = command.cdb.as_slice().first().copied().unwrap_or(0);
+        self.enter(command.task, opcode, work);
+    }
+
+    pub(crate) fn enter(&mut self, task: TaskId, opcode: u8, work: Work) {
         let position = task.index() as usize;
         if self.active.len() <= position {
             self.active.resize_with(position + 1, || None);
@@ -314,7 +337,7 @@ impl Conn {
         let dormant = matches!(work, Work::Dormant);
         let former = self.active[position].replace(Active {
             task,
-            opcode: command.cdb.as_slice().first().copied().unwrap_or(0),
+            opcode,
             work,
             abort: None,
         });

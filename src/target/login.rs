@@ -3,6 +3,7 @@
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
 use super::directory::Redirect;
+use super::handover::Course;
 use super::home::{Home, Seat};
 use super::local::Local;
 use super::message::{Announce, Call, SessionNexus};
@@ -49,6 +50,10 @@ impl Core {
         let Some(portal) = directory.portals.get(portal as usize) else {
             return;
         };
+        if self.course != Course::Serving {
+            // It was accepted in the moment of a handover; its initiator tries again.
+            return;
+        }
         if self.in_login >= limits::CONNECTIONS_IN_LOGIN_MAX || !self.shared.connection_opened() {
             tracing::warn!(%peer, "too many connections; this one is turned away");
             return;

@@ -24,6 +24,7 @@
 //! | `oversight` | what an operator may see and do of reservations |
 //! | `store` | the way to the store of reservations |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
+//! | [`handover`] | everything parked, and taken up by another process |
 //! | `in_flight` | who has commands under way, for an operator |
 //! | `serve`, `message` | what reactors ask of each other |
 //! | `task_management` | aborts and resets |
@@ -45,6 +46,7 @@ mod enact;
 mod failure;
 mod follow;
 pub mod handle;
+pub mod handover;
 mod hold;
 mod home;
 mod in_flight;
@@ -80,6 +82,7 @@ mod volume;
 pub use chronicle::Restored;
 pub use directory::Redirect;
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
+pub use handover::{Estate, NotAdopted, NotHandedOver, Obstacle, Record};
 pub use in_flight::InFlight;
 pub use oversight::{Change, Cleared, Forecast, Preemption, ReservationReport};
 pub use shards::{ShardMap, ShardPlacement};

@@ -5,6 +5,7 @@ use super::volume::Volume;
 use crate::base::clock::Instant;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use crate::scsi::data_buffer::NexusBuffers;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What a reactor knows of a session.
@@ -35,7 +36,7 @@ impl Session {
 }
 
 /// What a session has done so far.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Counters {
     pub(crate) commands: u64,
     pub(crate) read_bytes: u64,

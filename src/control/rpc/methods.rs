@@ -11,7 +11,7 @@ use crate::control::service::Service;
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 17] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -28,6 +28,7 @@ pub(super) const NAMES: [&str; 16] = [
     method::RESERVATION_CLEAR,
     method::SERVER_STATUS,
     method::SERVER_STOP,
+    method::SERVER_UPGRADE,
 ];
 
 /// Does what a line asks for; `None` where it asks for no answer. `caller` is the process that asks, as
@@ -93,6 +94,7 @@ fn call(
             service.stop();
             Ok(())
         }),
+        method::SERVER_UPGRADE => with(params, |upgrade| service.upgrade(&upgrade, caller)),
         other => Err(RpcError::unknown_method(other)),
     }
 }

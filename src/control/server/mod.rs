@@ -3,6 +3,7 @@
 mod announce;
 mod portals;
 mod signals;
+mod takeover;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 pub use portals::PortalError;
+pub use takeover::TakeOverError;
 
 use super::api::VolumeView;
 use super::catalogue::{Catalogue, CatalogueError, DataDirectory};
@@ -19,9 +21,11 @@ use super::error::ControlError;
 use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError};
 use super::rpc;
 use super::service::{Service, ServiceSettings, StopReason};
+use super::succession::{self, Heir, Predecessor};
 use crate::backend::{Means, Workers};
 use crate::base::tuning::{Engine, Tuning};
 use crate::ring::Ring;
+use crate::target::ReservationStore;
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,9 @@ pub enum ServeError {
     /// An operation of the start failed.
     #[error("{0}")]
     Control(#[from] ControlError),
+    /// Another server's place can't be taken.
+    #[error("{0}")]
+    TakeOver(#[from] TakeOverError),
     /// The operating system refused a thread or a signal handler.
     #[error("can't start: {0}")]
     System(#[from] std::io::Error),
@@ -52,20 +59,28 @@ pub enum ServeError {
 /// Serves until a signal or a request stops it; returns when everything is flushed and closed.
 ///
 /// What it has to say to whoever started it goes to `out`: one line `listening on ADDR:PORT` for
-/// each portal once all is ready, and how to connect.
+/// each portal once all is ready, and how to connect. With an `heir` it takes the place of the server
+/// that started this process.
 ///
 /// # Errors
-/// It can't start; nothing is served then.
+/// It can't start; nothing is served then, or the server that was to be replaced goes on.
 pub fn run(
     config: Config,
     tuning: Tuning,
     launch: &dyn Launch,
+    heir: Option<&Heir>,
     out: &mut dyn Write,
 ) -> Result<(), ServeError> {
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let _signals = signals::Watch::start(stop.clone())?;
-    let running = Running::start(config, tuning, launch, stop)?;
+    let running = match heir {
+        None => Running::start(config, tuning, launch, stop)?,
+        Some(heir) => Running::take_over(config, tuning, launch, stop, heir)?,
+    };
     running.announce(out);
+    if heir.is_none() {
+        succession::announce_ready();
+    }
     running.until(&stopped);
     Ok(())
 }
@@ -93,7 +108,10 @@ impl Running {
     ) -> Result<Self, ServeError> {
         config.check()?;
         let policy = config.policy()?;
-        let (catalogue, unfinished) = Catalogue::open(DataDirectory::open(&config.data)?, policy)?;
+        let directory = DataDirectory::open(&config.data)?;
+        let configured = config.portals.iter().map(|portal| portal.listen.0);
+        let predecessor = Predecessor::new(&directory, configured.collect())?;
+        let (catalogue, unfinished) = Catalogue::open(directory, policy)?;
         let catalogue = Arc::new(catalogue);
         // Everything that another server may hold is taken before anything is started.
         let socket = rpc::ControlSocket::bind(&config.control_socket())?;
@@ -101,25 +119,8 @@ impl Running {
         // Kept before any initiator can learn them, and only for portals that can be had.
         let tags = catalogue.portal_tags(&portals::wanted(&config.portals))?;
         let portals = portals::sockets(&config.portals, listeners, tags);
-        let means = means(&tuning);
-        let plane = launch.launch(LaunchPlan {
-            cores: config
-                .cores
-                .as_ref()
-                .map(|list| list.cores().to_vec())
-                .unwrap_or_default(),
-            reactors: config.reactor_count(),
-            tuning,
-            login_timeout: config.limits.login_timeout.0,
-            nop_interval: config.limits.nop_interval.0,
-            fence_timeout: config.limits.fence_timeout.0,
-            reservations: catalogue.clone(),
-        })?;
-        let settings = ServiceSettings {
-            registrations_max: config.limits.registrations_per_volume,
-            reactors: config.reactor_count(),
-            means,
-        };
+        let settings = service_settings(&config, means(&tuning));
+        let plane = launch.launch(launch_plan(&config, tuning, catalogue.clone()))?;
         let workers = Workers::start(config.reactor_count())?;
         let service = Arc::new(Service::new(
             catalogue,
@@ -134,6 +135,7 @@ impl Running {
                 plane.open_portal(portal)?;
             }
             service.set_portals(announce::reachable(&config.portals, &addresses));
+            service.set_predecessor(predecessor);
             Ok(rpc::Server::start(socket, service.clone())?)
         };
         match open() {
@@ -168,13 +170,27 @@ impl Running {
     /// Waits for the word to stop, then drains and stops.
     pub fn until(self, stopped: &Receiver<StopReason>) {
         // The service holds a sender, so there is no end but a word.
-        if let Ok(reason) = stopped.recv() {
+        let reason = stopped.recv();
+        // An upgrade that is under way decides first whose word it is.
+        self.service.wait_for_upgrade();
+        if self.service.has_departed() {
+            return self.leave();
+        }
+        if let Ok(reason) = reason {
+            succession::announce_stopping();
             tracing::info!(
                 ?reason,
                 "stopping: no more logins, asking sessions to log out"
             );
         }
         self.stop();
+    }
+
+    /// Leaves everything to the process that serves now. Nothing is taken down: that would ask sessions to
+    /// log out, give locks back and remove the control socket, which are all the other's.
+    fn leave(self) {
+        tracing::info!("another process serves; this one ends");
+        std::mem::forget(self);
     }
 
     /// Drains and stops.
@@ -189,6 +205,32 @@ impl Running {
         drop(rpc);
         plane.stop();
         tracing::info!("stopped");
+    }
+}
+
+/// What the data path is started with.
+fn launch_plan(
+    config: &Config,
+    tuning: Tuning,
+    reservations: Arc<dyn ReservationStore>,
+) -> LaunchPlan {
+    let cores = config.cores.as_ref().map(|list| list.cores().to_vec());
+    LaunchPlan {
+        cores: cores.unwrap_or_default(),
+        reactors: config.reactor_count(),
+        tuning,
+        login_timeout: config.limits.login_timeout.0,
+        nop_interval: config.limits.nop_interval.0,
+        fence_timeout: config.limits.fence_timeout.0,
+        reservations,
+    }
+}
+
+fn service_settings(config: &Config, means: Means) -> ServiceSettings {
+    ServiceSettings {
+        registrations_max: config.limits.registrations_per_volume,
+        reactors: config.reactor_count(),
+        means,
     }
 }
 
