@@ -12,5 +12,6 @@ mod help;
 mod reservations;
 mod sessions;
 mod transcript;
+mod upgrade;
 mod volumes;
 mod without_a_server;
