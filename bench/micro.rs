@@ -306,7 +306,7 @@ fn unit() -> LogicalUnit {
             product: *b"VOLUME          ",
             revision: *b"0001",
             serial: "bench".into(),
-            naa: [0x6f; 16],
+            naa: [0x3f; 8],
             target_name: "iqn.2024-01.bench:volume".into(),
             label: "bench".into(),
         },

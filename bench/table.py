@@ -14,6 +14,7 @@ A row is a file NN.row: name, kind, key, relation, target (or `-`) and result, w
   value:LINE   of `bench compare`: the median of that candidate itself, by the measure KEY
   registrants  of `cargo bench --bench registrants`
   memory       of `bench memory`: KiB of each KEY, session or volume
+  limits       of `bench limits`: `most` and `least` are of the ratios to a limit; iops and p999 of its neighbour
   hop          of `cargo bench --bench hop`: the slowest that criterion found whose name has a hop in it
 The result is in RESULT.out; where that is missing, RESULT.error says why.
 """
@@ -66,6 +67,20 @@ def of_memory(row, output):
     return {"measured": alone(study[row["key"]]["bytes_each"] / 1024), "study": study}
 
 
+def of_limits(row, output):
+    study = json.loads(output)
+    ratios = [one["ratio"] for one in study["accuracy"]]
+    neighbour = study["neighbour"]
+    found = {
+        "most": {"measured": alone(max(ratios))},
+        "least": {"measured": alone(min(ratios))},
+        "fairness": {"measured": alone(study["fairness"]["ratio"])},
+        "iops": {"measured": neighbour["iops"], "noise": neighbour["control_iops"]},
+        "p999": {"measured": neighbour["p999"], "noise": neighbour["control_p999"]},
+    }
+    return found[row["key"]] | {"study": study}
+
+
 def of_hop(_row, output):
     """Criterion's `NAME  time:   [LOW MEDIAN HIGH]`, each with its unit; a long name has its own line."""
     pattern = r"^(\S.*?)\s+time:\s+\[([\d.]+) (\S+) ([\d.]+) (\S+) ([\d.]+) (\S+)\]"
@@ -79,7 +94,7 @@ def of_hop(_row, output):
     return {"measured": max(found, key=lambda hop: hop["median"])}
 
 
-KINDS = {"registrants": of_registrants, "memory": of_memory, "hop": of_hop}
+KINDS = {"registrants": of_registrants, "memory": of_memory, "limits": of_limits, "hop": of_hop}
 
 
 def read_row(path):

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use allocations::{CountingAllocator, watch_reactors};
 use holdfast::backend::{self, BackendSpec, Intent, Means, Opening, Workers};
+use holdfast::base::rate::Rates;
 use holdfast::base::tuning::{Engine, Placement, Tuning};
 use holdfast::control::catalogue::KeptHistory;
 use holdfast::control::data_path::TargetLauncher;
 use holdfast::control::plane::{DataPlane, Launch, LaunchPlan, PortalSocket, VolumeConfig};
-use holdfast::target::{Access, ReservationStore, ReservationUpdate, StoreFailed};
+use holdfast::target::{Access, Journal, Limits, ReservationStore, ReservationUpdate, StoreFailed};
 use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
 use rustix::net::sockopt::set_tcp_cork;
 use support::initiator::{Command, Initiator};
@@ -86,6 +87,8 @@ impl InProcess {
             nop_interval: Duration::from_secs(30),
             fence_timeout: Duration::from_secs(10),
             reservations: Arc::new(NoReservations),
+            journal: Journal::default(),
+            slow_io: None,
         };
         let plane = TargetLauncher.launch(plan).expect("the reactors start");
         let workers = Workers::start(reactors).expect("the workers start");
@@ -99,7 +102,7 @@ impl InProcess {
             means: Means::default(),
         };
         let volume = VolumeConfig {
-            id: VolumeId::from(uuid::Uuid::from_u128(7)),
+            id: volume_id(),
             iqn: IQN.to_owned(),
             name: "allocation".to_owned(),
             vendor: "HOLDFAST".to_owned(),
@@ -272,6 +275,51 @@ fn steady_io_allocates_nothing(engine: Engine, reactors: usize, backend: &Backen
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Commands that wait for their volume's limits, and those that don't.
+fn waiting_for_limits_allocates_nothing(engine: Engine, reactors: usize) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if engine == Engine::Uring && io_uring::IoUring::new(2).is_err() {
+        eprintln!("skipped: io_uring is not permitted here");
+        return;
+    }
+    let target = InProcess::start(engine, reactors, &BackendSpec::Ram {});
+    let mut sessions = sessions(&target);
+    for (_, session) in &mut sessions {
+        warm_up(&target, session);
+    }
+    let rates = Rates {
+        operations: Some(500),
+        bytes: None,
+        burst: Duration::from_millis(10),
+    };
+    let limits = Limits::new(rates, None).map(Arc::new);
+    let limits = limits.expect("there is something to limit");
+    let set = target
+        .plane
+        .set_limits(volume_id(), Some(Arc::clone(&limits)));
+    set.expect("the limits are set");
+    let mut failures = Vec::new();
+    for (what, session) in &mut sessions {
+        // More of them wait at once than later.
+        let waiting = burst(session, (0..100).map(|index| transfer(index, SMALL)));
+        complete(session, waiting);
+        let before = limits.usage().delayed;
+        let tally = watch_reactors(|| load(session, 100, DEPTH, SMALL));
+        assert!(
+            limits.usage().delayed > before,
+            "{what}: nothing had to wait"
+        );
+        if tally.allocations > 0 {
+            failures.push(format!("{what}: by\n    {}", tally.places.join("\n    ")));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn volume_id() -> VolumeId {
+    VolumeId::from(uuid::Uuid::from_u128(7))
+}
+
 /// One module of tests on one engine.
 macro_rules! on_engine {
     ($module:ident, $engine:ident) => {
@@ -286,6 +334,16 @@ macro_rules! on_engine {
             #[test]
             fn two_reactors_ram() {
                 steady_io_allocates_nothing(Engine::$engine, 2, &BackendSpec::Ram {});
+            }
+
+            #[test]
+            fn one_reactor_limited() {
+                waiting_for_limits_allocates_nothing(Engine::$engine, 1);
+            }
+
+            #[test]
+            fn two_reactors_limited() {
+                waiting_for_limits_allocates_nothing(Engine::$engine, 2);
             }
 
             #[test]

@@ -227,6 +227,46 @@ fn a_server_is_weighed() {
     }
 }
 
+#[test]
+fn limits_are_measured() {
+    let output = Process::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["bench", "limits", "--time", "50ms", "--burst", "20ms"])
+        .args(["--pairs", "2", "--profile", "efficiency", "--cores", "any"])
+        .arg("--json")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{output:?}");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let accuracy = document["accuracy"].as_array().expect("a list");
+    let kinds = ["iops", "bandwidth"].map(|kind| {
+        let of_kind = accuracy.iter().filter(|one| one["kind"] == kind);
+        of_kind.count()
+    });
+    assert_eq!(
+        kinds,
+        [6, 6],
+        "three limits each, by one and by many sessions"
+    );
+    for one in accuracy {
+        let [measured, limit, ratio] =
+            ["measured", "limit", "ratio"].map(|key| one[key].as_f64().expect("a number"));
+        assert!(
+            measured > 0.0 && (ratio - measured / limit).abs() < 1e-9,
+            "{one}"
+        );
+    }
+    for key in ["deep_ios", "shallow_ios"] {
+        assert!(document["fairness"][key].as_u64() > Some(0), "{document}");
+    }
+    for key in ["iops", "p999", "control_iops", "control_p999"] {
+        let median = document["neighbour"][key]["median"].as_f64();
+        assert!(median > Some(0.0), "{key}");
+    }
+    let wrong = holdfast(&["bench", "limits", "--pairs", "0"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
 /// What fio said of a kernel's block device, beside what the load generator says in fio's shape.
 #[test]
 fn runs_of_fio_become_a_page() {

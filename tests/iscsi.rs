@@ -666,7 +666,8 @@ fn a_portal_may_send_logins_elsewhere(setup: Setup) {
         assert_eq!(session.answer("TargetPortalGroupTag"), Some("2"));
         assert_serves(&mut session);
 
-        let mut discovery = Login::discovery(server.portal(), "a").connect();
+        let discovery = Login::discovery(server.portal(), "a");
+        let mut discovery = discovery.chap(Chap::one_way("user", SECRET)).connect();
         let keys = discovery.text(&[("SendTargets", "All")]);
         let keys = keys.expect("a text answer");
         assert_eq!(value_of(&keys, "TargetName"), Some(volume.iqn.as_str()));

@@ -14,8 +14,8 @@ use holdfast::reservation::{ReservationType, State};
 use holdfast::ring::{Ring, RingConfig};
 use holdfast::target::stepped::{Berth, Stepped, step_while};
 use holdfast::target::{
-    Access, ConnectionPlacement, ReservationStore, ReservationUpdate, Restored, ShardPlacement,
-    StoreFailed, Target, TargetConfig, VolumeConfig,
+    Access, ConnectionPlacement, Journal, ReservationStore, ReservationUpdate, Restored,
+    ShardPlacement, StoreFailed, Target, TargetConfig, VolumeConfig,
 };
 use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
 
@@ -185,6 +185,8 @@ fn config(case: &Case) -> TargetConfig {
         shard_bytes: Case::shard_bytes(),
         connection_placement: ConnectionPlacement::Home,
         reservations: Arc::new(NoStore),
+        journal: Journal::default(),
+        slow_io: None,
     }
 }
 

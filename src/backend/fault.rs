@@ -2,7 +2,7 @@
 //! same requests of the same sequence.
 
 use super::request::{BackendError, Completion, Done, ErrorKind, Op, OpKind, Request, Submitted};
-use super::store::{Bequest, Channel, ChannelId, Io, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Harm, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
 use crate::ring;
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,10 @@ impl Store for FaultStore {
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {
         self.inner.grow(size_bytes)
+    }
+
+    fn look_after(&self) -> Result<(), Harm> {
+        self.inner.look_after()
     }
 
     fn channel(self: Arc<Self>, id: ChannelId, waker: Waker) -> Box<dyn Channel> {

@@ -22,6 +22,7 @@
 //! [`fault`] and [`delay`] wrap any of them, and [`lossy`] is memory that forgets what was not
 //! flushed; they serve tests.
 
+mod content;
 pub mod delay;
 pub mod disk;
 pub mod fault;
@@ -36,12 +37,13 @@ mod tests;
 mod workers;
 mod wrapper;
 
+pub use content::{ContentError, Draft, Source, remove_file};
 pub use null::{NullStore, zeros};
 pub use open::{BackendSpec, Intent, Means, OpenError, Opening, inherit, open, remove};
 pub use ram::RamStore;
 pub use request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, OpKind, Request, Submitted,
 };
-pub use store::{Bequest, Channel, ChannelId, Io, Properties, Store, Waker, channel_of};
+pub use store::{Bequest, Channel, ChannelId, Harm, Io, Properties, Store, Waker, channel_of};
 pub use workers::Workers;
 pub use wrapper::{Wrapper, WrapperError, check_wrappers};

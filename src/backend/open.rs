@@ -134,7 +134,7 @@ pub enum OpenError {
     /// It is smaller than the volume.
     #[error(
         "{path} holds {found} bytes, but the volume has {expected}; it was truncated or is the \
-         wrong one"
+         wrong one. Put back a copy that is whole, revert the volume to a snapshot, or delete it"
     )]
     TooSmall {
         /// The file or device.

@@ -44,6 +44,15 @@ pub trait Store: Send + Sync + Debug {
     /// When the store cannot be that large, or would shrink.
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError>;
 
+    /// Passes if what holds the bytes is still there, and as large as it should be. Blocks, so it is not
+    /// for a reactor.
+    ///
+    /// # Errors
+    /// What has happened to it.
+    fn look_after(&self) -> Result<(), Harm> {
+        Ok(())
+    }
+
     /// What another process needs to serve the store in this one's place. Nothing may be in flight, and
     /// after the other has begun this one must not touch the store again.
     ///
@@ -54,6 +63,22 @@ pub trait Store: Send + Sync + Debug {
     /// A way in for the reactor of the calling thread. `id` must be unique among the channels that
     /// are open on that reactor.
     fn channel(self: Arc<Self>, id: ChannelId, waker: Waker) -> Box<dyn Channel>;
+}
+
+/// What has happened behind a store's back to what holds its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Harm {
+    /// The file has been removed. Its content is there for as long as it is open, and gone then.
+    #[error("its file has been removed")]
+    Removed,
+    /// The file has been made shorter, and what lay behind is lost.
+    #[error("its file has been cut to {found} bytes, and the volume has {expected}")]
+    Cut {
+        /// Bytes of the volume.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
 }
 
 /// What a process leaves of a store to another one.

@@ -29,6 +29,14 @@ pub const SESSION_IMMEDIATE_COMMANDS_MAX: u32 = 16;
 pub const VOLUME_SESSIONS_DEFAULT: u32 = 128;
 /// The most sessions that may be configured for one volume.
 pub const VOLUME_SESSIONS_MAX: u32 = 4096;
+/// From so many percent of a volume's sessions on, an operator is told that they run short.
+pub const VOLUME_SESSIONS_SHORT_PERCENT: u32 = 90;
+/// Of volumes that take fewer sessions than this nobody is told: they are meant to be full.
+pub const VOLUME_SESSIONS_SHORT_MIN: u32 = 10;
+/// Nodes that may be drained at once.
+pub const DRAINS_MAX: usize = 256;
+/// How long the sessions of a drained node may have to log out.
+pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
 /// The longest that a test's backend may hold a request, all its wrappers together: well within
 /// [`FENCE_TIMEOUT`].
 pub const BACKEND_DELAY_MAX: Duration = Duration::from_secs(1);
@@ -137,6 +145,30 @@ pub const HISTORY_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long it goes on gathering once something has happened: an attempt that is repeated in a loop
 /// is not to become a request for each.
 pub const HISTORY_GATHER_INTERVAL: Duration = Duration::from_millis(100);
+/// Things that happened and wait for the control plane to take note of them; more are counted and lost.
+pub const HAPPENINGS_MAX: usize = 4096;
+/// Slow I/Os of one volume on one reactor: one is told in that time, the others are counted.
+pub const SLOW_IO_LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// The same for requests that its backend fails.
+pub const BACKEND_FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Volumes whose counts a reactor copies in one go, for whoever measures.
+pub const METERS_PER_LOOK_MAX: usize = 16;
+/// Events of the server that are kept.
+pub const EVENTS_MAX: usize = 4096;
+/// An event that happens again within that time is counted with the one before.
+pub const EVENT_REPEAT_MAX: Duration = Duration::from_secs(60);
+/// So far back the one before is looked for, in events.
+pub const EVENT_REPEAT_LOOK_BACK_MAX: usize = 64;
+/// Bytes of one of the two files of events.
+pub const EVENT_FILE_BYTES_MAX: u64 = 2 << 20;
+/// Bytes of one line of them.
+pub const EVENT_LINE_BYTES_MAX: u64 = 64 << 10;
+/// Connections that the metrics endpoint serves at once.
+pub const METRICS_CONNECTIONS_MAX: usize = 8;
+/// Bytes of the head of a request to it.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 8 << 10;
+/// How long one request to it may take to come, or its answer to be taken.
+pub const METRICS_PATIENCE: Duration = Duration::from_secs(5);
 /// Copy operations that one nexus may ask about.
 pub const COPY_OPERATIONS_MAX: usize = 32;
 /// Tokens of POPULATE TOKEN that stand for data of one volume.
@@ -204,8 +236,36 @@ pub const LOAD_REDIRECTIONS_MAX: u32 = 4;
 pub const VOLUME_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of the largest volume.
 pub const VOLUME_BYTES_MAX: u64 = 64 << 40;
+/// Operations per second that a volume or a group may be limited to. With fewer, a session's window of
+/// commands would wait for longer than initiators do.
+pub const OPERATIONS_LIMIT_MIN: u64 = 10;
+/// The most that may be asked for.
+pub const OPERATIONS_LIMIT_MAX: u64 = 10_000_000;
+/// Bytes per second that a volume or a group may be limited to, at least; the longest command then takes
+/// about as long as initiators wait.
+pub const BANDWIDTH_LIMIT_MIN: u64 = 1_000_000;
+/// The most that may be asked for.
+pub const BANDWIDTH_LIMIT_MAX: u64 = 1_000_000_000_000;
+/// How long unused credit of a limit adds up unless configured otherwise. A reactor that looks later
+/// than that loses some of the rate.
+pub const LIMIT_BURST_DEFAULT: Duration = Duration::from_millis(100);
+/// The shortest that may be configured.
+pub const LIMIT_BURST_MIN: Duration = Duration::from_millis(10);
+/// The longest that may be configured.
+pub const LIMIT_BURST_MAX: Duration = Duration::from_secs(3600);
 /// Volumes in one volume group.
 pub const VOLUMES_PER_GROUP_MAX: usize = 1000;
+/// Snapshots of one volume.
+pub const SNAPSHOTS_PER_VOLUME_MAX: usize = 256;
+/// Volumes that one snapshot is taken of at one instant.
+pub const SNAPSHOT_VOLUMES_MAX: usize = 64;
+/// How long the I/O of volumes may be held for a snapshot, from the first volume's hold to the last
+/// one's release; then nothing is taken. Well below what initiators wait for a command.
+pub const SNAPSHOT_HOLD_MAX: Duration = Duration::from_secs(5);
+/// Bytes that a file system must have free for a snapshot that shares its blocks with its volume.
+pub const SNAPSHOT_FREE_BYTES_MIN: u64 = 64 << 20;
+/// The longest that deleted volumes may be kept.
+pub const RETENTION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Volume groups in one SAN.
 pub const GROUPS_MAX: usize = 200;
 
@@ -220,6 +280,15 @@ const _: () = assert!(FENCE_TIMEOUT_MIN.as_millis() <= FENCE_TIMEOUT.as_millis()
 const _: () = assert!(FENCE_TIMEOUT.as_millis() <= FENCE_TIMEOUT_MAX.as_millis());
 const _: () = assert!(FENCE_TIMEOUT_MAX.as_millis() < INITIATOR_TIMEOUT.as_millis());
 const _: () = assert!(BACKEND_DELAY_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
+const _: () = assert!(SNAPSHOT_HOLD_MAX.as_millis() * 2 < INITIATOR_TIMEOUT.as_millis());
+const _: () = assert!(SNAPSHOT_HOLD_MAX.as_millis() < FENCE_TIMEOUT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_DEFAULT <= VOLUME_SESSIONS_MAX);
+const _: () = assert!(
+    SESSION_COMMANDS_MAX as u64 / OPERATIONS_LIMIT_MIN < INITIATOR_TIMEOUT.as_secs(),
+    "a session's commands are over before its initiator gives them up"
+);
+const _: () = assert!(LIMIT_BURST_MIN.as_millis() <= LIMIT_BURST_DEFAULT.as_millis());
 const _: () = assert!(VOLUME_SESSIONS_MAX <= CONNECTIONS_MAX);
+// Parameter3 of an asynchronous message is seconds in 16 bits (RFC 7143 section 11.9).
+const _: () = assert!(DRAIN_DEADLINE_MAX.as_secs() <= u16::MAX as u64);
 const _: () = assert!(TAKEOVER_RETURN_MAX.as_nanos() < TAKEOVER_MEMORY.as_nanos());

@@ -1,6 +1,7 @@
 //! Layer 0: what every other room stands on, and nothing of the domain.
 //!
-//! Clock, buffers, slots, the RCU cell, mailboxes, CRC32C, the limits and the tuning knobs. Nothing here knows what
+//! Clock, buffers, slots, the RCU cell, mailboxes, rates, histograms, CRC32C, the limits and the
+//! tuning knobs. Nothing here knows what
 //! iSCSI, SCSI or a volume is.
 
 pub mod buddy;
@@ -9,9 +10,11 @@ pub mod clock;
 pub mod crc32c;
 pub mod doorbell;
 pub mod gather;
+pub mod histogram;
 pub mod limits;
 pub mod mailbox;
 pub(crate) mod pairs;
+pub mod rate;
 pub mod rcu;
 pub mod slots;
 mod sync;

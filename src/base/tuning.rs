@@ -150,6 +150,26 @@ impl Overrides {
 }
 
 impl Tuning {
+    /// The same knobs as a file has them, each with a value.
+    #[must_use]
+    pub fn written(&self) -> Overrides {
+        let spin = u32::try_from(self.spin_max.as_micros()).unwrap_or(u32::MAX);
+        Overrides {
+            idle: Some(self.idle),
+            spin_max_microseconds: Some(SpinMicroseconds(spin)),
+            engine: Some(self.engine),
+            arena: Some(ArenaSize(self.arena_bytes)),
+            shards: Some(self.shards),
+            shard_size: Some(ShardSize(self.shard_bytes)),
+            connections: Some(self.connections),
+            socket_buffer: Some(SocketBuffer(self.socket_buffer_bytes)),
+            direct_sockets: Some(DirectSockets(self.direct_sockets_max)),
+            congestion_control: Some(CongestionControl(self.congestion_control.clone())),
+            prefault: Some(self.prefault),
+            poll_disks: Some(self.poll_disks),
+        }
+    }
+
     /// These knobs, with those that `overrides` names set to its values.
     #[must_use]
     pub fn overridden(mut self, overrides: &Overrides) -> Self {

@@ -14,6 +14,7 @@ use signal_hook::flag;
 
 use super::bench_compare::{self, CompareArguments};
 use super::bench_floor::{self, FloorArguments};
+use super::bench_limits::{self, LimitsArguments};
 use super::bench_load::{LoadArguments, duration};
 use super::bench_memory::{self, MemoryArguments};
 use super::bench_report::{self, ReportArguments};
@@ -71,6 +72,8 @@ enum BenchCommand {
     Report(ReportArguments),
     /// Weigh a server of this program: memory of an idle session and of a volume
     Memory(MemoryArguments),
+    /// Measure limits: their accuracy, their fairness, what they cost the neighbours
+    Limits(LimitsArguments),
 }
 
 /// The shape of the result.
@@ -125,6 +128,7 @@ pub(super) fn run(arguments: BenchArguments, out: &mut dyn Write) -> Result<(), 
         Some(BenchCommand::Compare(compare)) => bench_compare::run(&compare, out),
         Some(BenchCommand::Report(report)) => bench_report::run(&report, out),
         Some(BenchCommand::Memory(memory)) => bench_memory::run(&memory, out),
+        Some(BenchCommand::Limits(limits)) => bench_limits::run(&limits, out),
         None => load(&arguments.run, out),
     }
 }

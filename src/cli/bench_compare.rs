@@ -13,21 +13,21 @@ use super::bench::{stop_on_signals, write_file};
 use super::bench_candidate::{CandidateArgument, What};
 use super::bench_load::{LoadArguments, duration, usage};
 use super::bench_ratios::table;
+use super::bench_server::{self, Measured};
 use super::bench_show::Rounds;
 use super::bench_values::CoreChoice;
 use super::time::utc;
 use super::values::{Delay, Size};
 use super::{Failure, print};
-use crate::control::config::CoreList;
+use crate::base::limits::LOAD_SESSIONS_MAX;
 use crate::load::compare::study::{Machine, Study, settings};
 use crate::load::compare::{
-    self, Candidate, CompareError, Comparison, Line, Schedule, ScratchFile, Server, Setup, Subject,
-    json, page,
+    self, Candidate, CompareError, Comparison, Line, Schedule, ScratchFile, Server, Subject, json,
+    page,
 };
 use crate::load::floor::{EchoCores, EchoShape, Payload, disk};
 use crate::load::report::explain;
 use crate::load::{Address, BlockSize, Cores, Direction, LoadError, Pattern, Plan, Rig};
-use crate::profile::Profile;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -360,25 +360,11 @@ impl CompareArguments {
     }
 
     fn server(&self, profile: &str) -> Result<Server, Failure> {
-        let knobs = Profile::find(profile).map_err(Failure::new)?.tuning;
-        let cores = match self.server_cores() {
-            Cores::These(list) => {
-                let names: Vec<String> = list.iter().map(ToString::to_string).collect();
-                let text = names.join(",");
-                text.parse::<CoreList>().map_err(|error| usage(&error))?;
-                Some(text)
-            }
-            Cores::Any | Cores::Last => None,
+        let volume = Measured {
+            backend: &self.backend,
+            bytes: self.volume_size.0,
+            sessions_max: LOAD_SESSIONS_MAX,
         };
-        let setup = Setup {
-            program: std::env::current_exe().map_err(Failure::new)?,
-            profile: profile.to_owned(),
-            knobs: format!("{knobs:?}"),
-            cores,
-            backend: self.backend.clone(),
-            volume_bytes: self.volume_size.0,
-            sessions_max: crate::base::limits::LOAD_SESSIONS_MAX,
-        };
-        Server::start(&setup).map_err(|error| Failure::new(explain(&error)))
+        bench_server::start(profile, &self.server_cores(), &volume)
     }
 }

@@ -7,17 +7,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::bench_load::{INITIATOR, usage};
+use super::bench_server::{self, Measured};
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
 use super::values::Size;
 use super::{Failure, print};
 use crate::base::limits::LOAD_SESSIONS_MAX;
 use crate::load::compare::study::Machine;
-use crate::load::compare::{Server, Setup};
 use crate::load::footprint::{self, Weighed};
 use crate::load::report::explain;
 use crate::load::{Cores, Plan};
-use crate::profile::Profile;
 use crate::volume::IscsiName;
 
 const EXAMPLES: &str = "\
@@ -79,8 +78,13 @@ pub(super) fn run(arguments: &MemoryArguments, out: &mut dyn Write) -> Result<()
         let text = format!("1 to {LOAD_SESSIONS_MAX} sessions and at least one volume");
         return Err(usage(&text));
     }
-    let server =
-        Server::start(&arguments.setup()?).map_err(|error| Failure::new(explain(&error)))?;
+    let volume = Measured {
+        backend: &arguments.backend,
+        bytes: arguments.volume_size.0,
+        sessions_max: LOAD_SESSIONS_MAX,
+    };
+    // With the reactors that the profile takes: what they weigh is part of what is told.
+    let server = bench_server::start(&arguments.profile, &Cores::Any, &volume)?;
     let mut plan = Plan::new(vec![server.address().clone()], arguments.initiator.clone());
     plan.sessions = arguments.sessions;
     plan.threads.cores = arguments
@@ -104,21 +108,6 @@ pub(super) fn run(arguments: &MemoryArguments, out: &mut dyn Write) -> Result<()
     };
     print(out, &text);
     Ok(())
-}
-
-impl MemoryArguments {
-    fn setup(&self) -> Result<Setup, Failure> {
-        let knobs = Profile::find(&self.profile).map_err(Failure::new)?.tuning;
-        Ok(Setup {
-            program: std::env::current_exe().map_err(Failure::new)?,
-            profile: self.profile.clone(),
-            knobs: format!("{knobs:?}"),
-            cores: None,
-            backend: self.backend.clone(),
-            volume_bytes: self.volume_size.0,
-            sessions_max: LOAD_SESSIONS_MAX,
-        })
-    }
 }
 
 fn table(document: &Document<'_>) -> String {

@@ -7,12 +7,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::values::{Delay, Size, human, wrapper};
-use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show, volume_set};
+use super::limits::{LimitArguments, VolumePreset};
+use super::progress::Shown;
+use super::values::{Delay, Size, SnapshotName, human, wrapper};
+use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, print, show, volume_image, volume_set};
 use crate::backend::Wrapper;
 use crate::control::api::{
-    BackendKind, GroupSelect, GroupView, SessionList, VolumeCreate, VolumeDelete, VolumeResize,
-    VolumeSelect, VolumeView, method,
+    BackendKind, DrainSelect, LimitsPreset, VolumeCreate, VolumeDelete, VolumeList, VolumeResize,
+    VolumeRevert, VolumeSelect, VolumeSource, VolumeView, method,
 };
 use crate::control::config::control_socket_in;
 use crate::control::rpc::{Client, ClientError};
@@ -30,13 +32,53 @@ Examples:
       memory: its content is gone when the server stops
   holdfast volume create archive --backend block --path /dev/sdb --read-only
       a device whose content no initiator may change
+  holdfast volume create db-2 --size 100GiB --limits provisioned
+      at most as many operations and bytes per second as come with its size (75000 IOPS, 1280 MB/s)
+  holdfast volume create db-2 --from-snapshot db-1@monday
+      the content of a snapshot, usable at once: its blocks are shared until one of them is written
+  holdfast volume create golden --from-image /images/debian.qcow2 --size 20GiB
+      the content of an image, and zeros behind it; qemu-img reads it where the server runs
   holdfast volume create nothing --size 1TiB --backend null
       keeps nothing, for measuring everything but the disk
+
+The format of an image is said by --image-format or by its name (.raw, .img, .qcow2, .vhd, .vhdx),
+never found out from what is in it. An image that refers to another file is refused. A volume that
+is made from a snapshot or an image is there when all of it is, and not at all if the command fails
+or is interrupted. With --json, lines with how far it is come before the volume.
 
 What can be changed later: `holdfast volume set --help`.
 
 The target's name is iqn.<authority>:<san>:<volume>; `volume show` tells it. GiB is 1024³ bytes, GB
 is 1000³.";
+
+const SERVER_DRAIN_EXAMPLES: &str = "\
+Examples:
+  holdfast server drain --deadline 1m
+      everybody is asked to log out, who has not within a minute is dropped, and nobody can log in
+  holdfast server drain --redirect 10.0.0.2:3260
+      everybody is sent to another node that serves the same volumes
+  holdfast server admit
+      the end of it
+
+It outlives a restart. `session drain` does the same for one node.";
+const DELETE_NOTES: &str = "\
+A volume whose group has a retention is kept for that long, with its snapshots: `volume list
+--deleted` shows it, `volume restore` brings it back, and its name stays taken. Its registrations
+and reservations are gone at once. Volumes in memory are not kept. `holdfast group set --help`
+tells how to set it.
+
+With --force, sessions are asked to log out (asynchronous message, RFC 7143 section 11.9); those
+that are left after limits.drain_timeout (5s) are dropped. Whoever logs in again finds no such
+target.
+
+A block device stays as it is.";
+
+const REVERT_NOTES: &str = "\
+The volume keeps its size: what it has grown by since the snapshot reads as zeros. It keeps its
+name, identifier and snapshots. Nobody may use it: no session, and no registration, for whoever has
+registered means to come back to the content that there is. With --force sessions are ended, and of
+registrations only those stand that APTPL keeps. What was written since the snapshot is gone; take
+another snapshot first if it may be wanted.";
 
 /// How to find the server, and how to answer.
 #[derive(Debug, Args)]
@@ -64,6 +106,9 @@ pub(super) enum VolumeCommand {
     Create(CreateArguments),
     /// List all volumes
     List {
+        /// Those that are deleted and can be restored, instead
+        #[arg(long)]
+        deleted: bool,
         #[command(flatten)]
         connection: Connection,
     },
@@ -87,13 +132,47 @@ pub(super) enum VolumeCommand {
     /// Change a volume's settings, as far as it can be done without hurting those who use it
     #[command(after_long_help = volume_set::EXAMPLES)]
     Set(volume_set::SetArguments),
+    /// Give a volume the content of one of its snapshots
+    #[command(after_long_help = REVERT_NOTES)]
+    Revert {
+        /// The volume's name
+        name: VolumeName,
+        /// The snapshot's name
+        #[arg(long, value_name = "SNAPSHOT")]
+        to: VolumeName,
+        /// Ask its sessions to log out, and drop those that don't; without it a volume in use stays
+        #[arg(long)]
+        force: bool,
+        /// Copy where blocks can't be shared
+        #[arg(long)]
+        copy: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Write a snapshot, or a volume that nobody uses, to an image
+    #[command(after_long_help = volume_image::EXPORT_EXAMPLES)]
+    Export(volume_image::ExportArguments),
     /// Delete a volume with its data and its reservations
+    #[command(after_long_help = DELETE_NOTES)]
     Delete {
         /// The volume's name
         name: VolumeName,
-        /// Drop its sessions; without it a volume in use is not deleted
+        /// Ask its sessions to log out, and drop those that don't; without it a volume in use stays
         #[arg(long)]
         force: bool,
+        /// Delete it for good, whatever its group keeps, or if it is deleted already
+        #[arg(long)]
+        purge: bool,
+        /// Delete its snapshots with it
+        #[arg(long)]
+        delete_snapshots: bool,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Bring a deleted volume back, while its group keeps it
+    Restore {
+        /// The volume's name
+        name: VolumeName,
         #[command(flatten)]
         connection: Connection,
     },
@@ -103,9 +182,21 @@ pub(super) enum VolumeCommand {
 pub(super) struct CreateArguments {
     /// Name: 3 to 63 lowercase letters, digits, single '-' or '_' between them
     name: VolumeName,
-    /// Size, such as 1GiB; for a block device the device's if left out
+    /// Size, such as 1GiB; for a block device, a snapshot or an image theirs if left out
     #[arg(long)]
     size: Option<Size>,
+    /// Fill it with a snapshot: VOLUME@NAME
+    #[arg(long, value_name = "VOLUME@NAME", conflicts_with_all = ["backend", "path", "block_size", "from_image"])]
+    from_snapshot: Option<SnapshotName>,
+    /// Fill it with an image: a file where the server runs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backend", "path"])]
+    from_image: Option<PathBuf>,
+    /// The image's format [default: by its name, such as .qcow2]
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "from_image")]
+    image_format: Option<volume_image::FormatArgument>,
+    /// With --from-snapshot: copy where blocks can't be shared
+    #[arg(long, requires = "from_snapshot")]
+    copy: bool,
     /// Group, made if it does not exist [default: default]
     #[arg(long)]
     group: Option<GroupName>,
@@ -130,6 +221,11 @@ pub(super) struct CreateArguments {
     /// Whose a reservation registration is [default: san.reservation_scope, nexus]
     #[arg(long, value_enum, value_name = "SCOPE")]
     reservation_scope: Option<ScopeArgument>,
+    /// Limits: by its size, none, or as its group says; the next options come on top [default: inherit]
+    #[arg(long, value_enum, value_name = "PRESET")]
+    limits: Option<VolumePreset>,
+    #[command(flatten)]
+    limit_values: LimitArguments,
     /// For tests: hold each request in the backend for that long, such as 5ms
     #[arg(long, value_name = "TIME")]
     delay: Option<Delay>,
@@ -163,44 +259,17 @@ pub(super) enum ScopeArgument {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum GroupCommand {
-    /// List all groups and who may log in to their volumes
-    List {
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Make a group; its access rules are [groups.NAME] of the configuration, or [access]
-    Create {
-        /// Name: 3 to 63 lowercase letters, digits, single '-' between them
-        name: GroupName,
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Delete an empty group
-    Delete {
-        /// The group's name
-        name: GroupName,
-        #[command(flatten)]
-        connection: Connection,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum SessionCommand {
-    /// List sessions that are logged in
-    List {
-        /// Only those of this volume
-        #[arg(long, value_name = "NAME")]
-        volume: Option<VolumeName>,
-        #[command(flatten)]
-        connection: Connection,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum ServerCommand {
     /// Show the server: portals, volumes, sessions
     Status {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Take every node out of service, while the server goes on
+    #[command(after_long_help = SERVER_DRAIN_EXAMPLES)]
+    Drain(super::session::DrainArguments),
+    /// Let everyone log in again after `server drain`
+    Admit {
         #[command(flatten)]
         connection: Connection,
     },
@@ -213,7 +282,7 @@ pub(super) enum ServerCommand {
 
 /// No parameters.
 #[derive(Serialize)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 impl Connection {
     /// Calls a method and prints its answer: as JSON, or as `show` puts it.
@@ -231,6 +300,33 @@ impl Connection {
         } else {
             print(out, &show(&answer));
         }
+        Ok(())
+    }
+
+    /// As [`Connection::ask`], for work that may be long: it is shown how far that is. As JSON, each of
+    /// these is a line, and so is the answer.
+    pub(super) fn ask_for_long<R: Serialize + DeserializeOwned>(
+        &self,
+        out: &mut dyn Write,
+        method: &str,
+        params: &impl Serialize,
+        show: impl FnOnce(&R) -> String,
+    ) -> Result<(), Failure> {
+        let mut told = 0;
+        let answer: R = {
+            let shown = Shown::new(self.json, &mut *out);
+            self.client()?
+                .call_for_long(method, params, &mut |progress| {
+                    told += 1;
+                    shown.tell(progress);
+                })?
+        };
+        let text = match (self.json, told) {
+            (false, _) => show(&answer),
+            (true, 0) => serde_json::to_string_pretty(&answer).map_err(Failure::new)? + "\n",
+            (true, _) => serde_json::to_string(&answer).map_err(Failure::new)? + "\n",
+        };
+        print(out, &text);
         Ok(())
     }
 
@@ -278,15 +374,19 @@ pub(super) fn volume(command: VolumeCommand, out: &mut dyn Write) -> Result<(), 
     match command {
         VolumeCommand::Create(arguments) => {
             let (create, connection) = arguments.request()?;
-            connection.ask(
+            connection.ask_for_long(
                 out,
                 method::VOLUME_CREATE,
                 &create,
                 |volume: &VolumeView| format!("created {}: {}\n", volume.name, volume.iqn),
             )
         }
-        VolumeCommand::List { connection } => {
-            connection.ask(out, method::VOLUME_LIST, &Nothing {}, show::volumes)
+        VolumeCommand::List {
+            deleted,
+            connection,
+        } => {
+            let show = if deleted { show::deleted_volumes } else { show::volumes };
+            connection.ask(out, method::VOLUME_LIST, &VolumeList { deleted }, show)
         }
         VolumeCommand::Show { name, connection } => connection.ask(
             out,
@@ -313,50 +413,64 @@ pub(super) fn volume(command: VolumeCommand, out: &mut dyn Write) -> Result<(), 
             )
         }
         VolumeCommand::Set(arguments) => volume_set::run(arguments, out),
+        VolumeCommand::Revert {
+            name,
+            to,
+            force,
+            copy,
+            connection,
+        } => {
+            let revert = VolumeRevert {
+                name,
+                to: to.clone(),
+                force,
+                copy,
+            };
+            connection.ask_for_long(
+                out,
+                method::VOLUME_REVERT,
+                &revert,
+                |volume: &VolumeView| format!("{} has the content of {to} again\n", volume.name),
+            )
+        }
+        VolumeCommand::Export(arguments) => volume_image::export(arguments, out),
         VolumeCommand::Delete {
             name,
             force,
+            purge,
+            delete_snapshots,
             connection,
         } => {
-            let delete = VolumeDelete { name, force };
-            connection.ask(
-                out,
-                method::VOLUME_DELETE,
-                &delete,
-                |volume: &VolumeView| format!("deleted {}\n", volume.name),
-            )
+            let delete = VolumeDelete {
+                name,
+                force,
+                purge,
+                delete_snapshots,
+            };
+            connection.ask(out, method::VOLUME_DELETE, &delete, |volume| {
+                show::deleted(volume, purge)
+            })
         }
-    }
-}
-
-pub(super) fn group(command: GroupCommand, out: &mut dyn Write) -> Result<(), Failure> {
-    match command {
-        GroupCommand::List { connection } => {
-            connection.ask(out, method::GROUP_LIST, &Nothing {}, show::groups)
-        }
-        GroupCommand::Create { name, connection } => connection.ask(
+        VolumeCommand::Restore { name, connection } => connection.ask(
             out,
-            method::GROUP_CREATE,
-            &GroupSelect { name },
-            |group: &GroupView| format!("created {}\n", group.name),
-        ),
-        GroupCommand::Delete { name, connection } => connection.ask(
-            out,
-            method::GROUP_DELETE,
-            &GroupSelect { name },
-            |group: &GroupView| format!("deleted {}\n", group.name),
+            method::VOLUME_RESTORE,
+            &VolumeSelect { name },
+            |volume: &VolumeView| {
+                format!(
+                    "restored {}: {}\nits registrations and reservations are gone; hosts have to register \
+                     again\n",
+                    volume.name, volume.iqn
+                )
+            },
         ),
     }
 }
 
-pub(super) fn session(command: SessionCommand, out: &mut dyn Write) -> Result<(), Failure> {
-    let SessionCommand::List { volume, connection } = command;
-    connection.ask(
-        out,
-        method::SESSION_LIST,
-        &SessionList { volume },
-        show::sessions,
-    )
+fn everyone() -> DrainSelect {
+    DrainSelect {
+        everyone: true,
+        ..DrainSelect::default()
+    }
 }
 
 pub(super) fn server(command: ServerCommand, out: &mut dyn Write) -> Result<(), Failure> {
@@ -364,6 +478,8 @@ pub(super) fn server(command: ServerCommand, out: &mut dyn Write) -> Result<(), 
         ServerCommand::Status { connection } => {
             connection.ask(out, method::SERVER_STATUS, &Nothing {}, show::status)
         }
+        ServerCommand::Drain(drain) => drain.run(everyone(), out),
+        ServerCommand::Admit { connection } => super::session::admit(&connection, everyone(), out),
         ServerCommand::Stop { connection } => {
             connection.ask(out, method::SERVER_STOP, &Nothing {}, |(): &()| {
                 "the server drains and stops\n".to_owned()
@@ -383,7 +499,9 @@ impl From<ScopeArgument> for ReservationScope {
 
 impl CreateArguments {
     fn request(self) -> Result<(VolumeCreate, Connection), Failure> {
-        if self.size.is_none() && !matches!(self.backend, BackendArgument::Block) {
+        let is_filled = self.from_snapshot.is_some() || self.from_image.is_some();
+        let has_size = is_filled || matches!(self.backend, BackendArgument::Block);
+        if self.size.is_none() && !has_size {
             let message = "a volume that is no block device needs --size, such as --size 1GiB";
             return Err(Failure {
                 code: EXIT_USAGE,
@@ -395,9 +513,23 @@ impl CreateArguments {
             std::path::absolute(&path)
                 .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
         };
+        let copy = self.copy;
+        let from_snapshot = self.from_snapshot.map(|from| VolumeSource::Snapshot {
+            volume: from.volume,
+            snapshot: from.snapshot,
+            copy,
+        });
+        let from_image = match &self.from_image {
+            Some(path) => {
+                let image = volume_image::image(path, self.image_format)?;
+                Some(VolumeSource::Image(image))
+            }
+            None => None,
+        };
         let create = VolumeCreate {
             name: self.name,
             size_bytes: self.size.map(|size| size.0),
+            source: from_snapshot.or(from_image),
             group: self.group,
             backend: match self.backend {
                 BackendArgument::File => BackendKind::File,
@@ -411,6 +543,9 @@ impl CreateArguments {
             removable: self.removable,
             sessions_max: self.sessions_max,
             reservation_scope: self.reservation_scope.map(ReservationScope::from),
+            limits: self
+                .limit_values
+                .request(self.limits.map(LimitsPreset::from)),
             delay_us: self.delay.map_or(0, |delay| delay.us),
             test_wrappers: self.test_wrapper,
         };

@@ -11,23 +11,36 @@ mod bench;
 mod bench_candidate;
 mod bench_compare;
 mod bench_floor;
+mod bench_limits;
 mod bench_load;
 mod bench_memory;
 mod bench_ratios;
 mod bench_report;
+mod bench_server;
 mod bench_show;
 mod bench_values;
 mod client;
+mod config;
+mod connect;
+mod events;
+mod group;
+mod group_set;
+mod limits;
 mod logging;
 mod profile;
+mod progress;
 mod repair;
 mod reservation;
 mod serve;
+mod session;
 mod show;
+mod snapshot;
 mod table;
 mod time;
+mod top;
 mod upgrade;
 mod values;
+mod volume_image;
 mod volume_set;
 
 use std::io::Write;
@@ -49,11 +62,15 @@ Examples:
   holdfast serve                                   serve ./holdfast-data on 127.0.0.1:3260
   holdfast volume create db-1 --size 100GiB        make a thin volume in a file
   holdfast volume list                             what there is, and the targets' names
+  holdfast snapshot create db-1 monday             its content at this instant
   holdfast session list                            who is logged in
+  holdfast connect db-1 --client linux             a script that connects a client
   holdfast reservation show db-1                   who has registered, who holds the reservation
   holdfast bench iscsi://127.0.0.1/IQN --depth 32  how many reads a second a target does
   holdfast profile check latency --cores 2,3       what to change on this host for that profile
   holdfast reservation history db-1                who fenced whom, and when
+  holdfast top                                     what it does now, as it does it
+  holdfast events --follow                         logins, refusals, fences, failures
   holdfast upgrade                                 run the new program, and disconnect nobody
   holdfast repair                                  look into a stopped server's data directory
 
@@ -74,21 +91,33 @@ pub struct Cli {
 enum Command {
     /// Serve volumes until Ctrl-C or SIGTERM
     Serve(Box<serve::ServeArguments>),
-    /// Create, list, show, grow, change and delete volumes of a running server
+    /// Check a configuration, or show all that holds
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Make, change, fill, export, delete and restore volumes of a running server
     #[command(subcommand)]
     Volume(client::VolumeCommand),
+    /// Take, list, show and delete snapshots of a running server's volumes
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// List and manage volume groups of a running server
     #[command(subcommand)]
-    Group(client::GroupCommand),
+    Group(group::GroupCommand),
     /// Show who is logged in to a running server
     #[command(subcommand)]
-    Session(client::SessionCommand),
+    Session(session::SessionCommand),
+    /// Print what connects a client to a volume, or judge the clients that are connected
+    Connect(Box<connect::ConnectArguments>),
     /// Show, explain, check and clear persistent reservations of a running server
     #[command(subcommand)]
     Reservation(reservation::ReservationCommand),
     /// Show or stop a running server
     #[command(subcommand)]
     Server(client::ServerCommand),
+    /// Watch a running server: volumes, sessions, reactors, reservations
+    Top(top::TopArguments),
+    /// Show what happened to a running server, and follow what happens
+    Events(events::EventsArguments),
     /// Replace a running server's process, while its initiators stay connected
     Upgrade(upgrade::UpgradeArguments),
     /// Put load on an iSCSI target and measure it, or measure this machine's floor
@@ -109,11 +138,16 @@ pub fn main(launch: &dyn Launch) -> ExitCode {
 fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(arguments) => serve::run(*arguments, launch, out),
+        Command::Config(command) => config::run(command, out),
         Command::Volume(command) => client::volume(command, out),
-        Command::Group(command) => client::group(command, out),
-        Command::Session(command) => client::session(command, out),
+        Command::Group(command) => group::run(command, out),
+        Command::Session(command) => session::run(command, out),
+        Command::Connect(arguments) => connect::run(*arguments, out),
+        Command::Snapshot(command) => snapshot::run(command, out),
         Command::Reservation(command) => reservation::run(command, out),
         Command::Server(command) => client::server(command, out),
+        Command::Top(arguments) => top::run(arguments, out),
+        Command::Events(arguments) => events::run(arguments, out),
         Command::Upgrade(arguments) => upgrade::run(arguments, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),

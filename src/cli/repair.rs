@@ -229,10 +229,12 @@ fn show(inspection: &Inspection) -> String {
 
 fn row(volume: &InspectedVolume) -> Vec<String> {
     let state = match volume.problem {
+        None if volume.deleted => "deleted",
         None => "sound",
         Some(_) => "not served",
     };
     let reservations = match volume.reservations {
+        None if volume.deleted => "none".to_owned(),
         None => "unknown".to_owned(),
         Some(kept) if kept.registrations == 0 => "none".to_owned(),
         Some(kept) => {

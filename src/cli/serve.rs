@@ -1,14 +1,16 @@
 //! `holdfast serve`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::{Failure, logging};
 use crate::base::tuning::{Engine, Overrides};
+use crate::control::config::chap::ACCOUNTS_VARIABLE;
 use crate::control::config::{
-    Advertise, Config, CoreList, Listen, LogFilter, LogFormat, PortalConfig,
+    Advertise, Config, CoreList, Listen, LogFilter, LogFormat, MetricsListen, PortalConfig,
 };
 use crate::control::plane::Launch;
 use crate::control::server;
@@ -77,6 +79,10 @@ pub(super) struct ServeArguments {
     #[arg(long, value_name = "NAME|FILE")]
     profile: Option<String>,
 
+    /// Where to serve /metrics for Prometheus, /healthz and /readyz, such as 127.0.0.1:9260
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<MetricsListen>,
+
     /// Configuration file; every key is explained in tuning/holdfast.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -125,8 +131,13 @@ enum LogFormatArgument {
 }
 
 impl ServeArguments {
+    /// The configuration file, if one is named.
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The configuration file, with the flags over it.
-    fn configure(self) -> Result<Config, Failure> {
+    pub(super) fn configure(self) -> Result<Config, Failure> {
         let mut config = match &self.config {
             Some(path) => Config::read(path).map_err(Failure::new)?,
             None => Config::default(),
@@ -156,6 +167,7 @@ impl ServeArguments {
         config.data = self.data.unwrap_or(config.data);
         config.control = self.control.or(config.control);
         config.profile = self.profile.unwrap_or(config.profile);
+        config.metrics.listen = self.metrics.or(config.metrics.listen);
         config.log.level = self.log.unwrap_or(config.log.level);
         config.log.format = match self.log_format {
             None => config.log.format,
@@ -202,10 +214,30 @@ fn serve(
 ) -> Result<(), Failure> {
     let config = arguments.configure()?;
     logging::start(&config.log)?;
+    close_environment();
     let profile = Profile::find(&config.profile).map_err(Failure::new)?;
     tracing::info!(profile = profile.name, "{}", profile.description);
     let tuning = profile.tuning.overridden(&config.tuning);
     server::run(config, tuning, launch, heir, out).map_err(Failure::new)
+}
+
+/// Where the environment holds secrets, keeps other processes of this user from reading it in
+/// `/proc/PID/environ`, from tracing this process, and the kernel from dumping its core.
+fn close_environment() {
+    if std::env::var_os(ACCOUNTS_VARIABLE).is_none() {
+        return;
+    }
+    match set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        Ok(()) => tracing::info!(
+            "{ACCOUNTS_VARIABLE} holds secrets, so this process dumps no core and no other process of \
+             its user may look into it; chap_accounts in the configuration takes them from a file"
+        ),
+        Err(error) => tracing::warn!(
+            %error,
+            "{ACCOUNTS_VARIABLE} holds secrets that other processes of this user can read; name a file \
+             of mode 0600 with chap_accounts in the configuration"
+        ),
+    }
 }
 
 #[cfg(test)]

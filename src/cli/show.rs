@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::limits;
 use super::table::{Column, describe, render};
+use super::time::utc;
 use super::values::{human, human_seconds};
 use crate::control::api::{GroupView, ServerStatus, SessionView, VolumeState, VolumeView};
 use crate::volume::ReservationScope;
@@ -36,10 +38,57 @@ pub(super) fn volumes(volumes: &Vec<VolumeView>) -> String {
     )
 }
 
+/// Those that can be restored.
+pub(super) fn deleted_volumes(volumes: &Vec<VolumeView>) -> String {
+    let columns = [
+        Column::Text("NAME"),
+        Column::Text("GROUP"),
+        Column::Number("SIZE"),
+        Column::Number("SNAPSHOTS"),
+        Column::Text("DELETED"),
+        Column::Text("KEPT UNTIL"),
+    ];
+    render(
+        &columns,
+        volumes.iter().map(|volume| {
+            vec![
+                volume.name.clone(),
+                volume.group.clone(),
+                human(volume.size_bytes),
+                volume.snapshots.to_string(),
+                volume.deleted_ms.map_or_else(String::new, utc),
+                volume.purge_ms.map_or_else(String::new, utc),
+            ]
+        }),
+    )
+}
+
+/// What has become of a volume that was deleted.
+pub(super) fn deleted(volume: &VolumeView, purged: bool) -> String {
+    let name = &volume.name;
+    match volume.purge_ms.filter(|_| !purged) {
+        None => format!("deleted {name}\n"),
+        Some(until) => format!(
+            "deleted {name}; it is kept until {}\n`holdfast volume restore {name}` brings it back\n",
+            utc(until)
+        ),
+    }
+}
+
+/// What is set for a group.
+/// For how long a group keeps deleted volumes.
+pub(super) fn retention(group: &GroupView) -> String {
+    match group.retention_seconds {
+        0 => "keeps no deleted volumes".to_owned(),
+        seconds => format!("keeps deleted volumes for {}", human_seconds(seconds)),
+    }
+}
+
 fn state(volume: &VolumeView) -> &'static str {
     match volume.state {
         VolumeState::Online => "online",
         VolumeState::Failed => "failed",
+        VolumeState::Deleted => "deleted",
     }
 }
 
@@ -97,11 +146,15 @@ pub(super) fn volume(volume: &VolumeView) -> String {
         "sessions",
         format!("{} of {}", volume.sessions, volume.sessions_max),
     ));
+    if volume.snapshots > 0 {
+        pairs.push(("snapshots", volume.snapshots.to_string()));
+    }
     let scope = match volume.reservation_scope {
         ReservationScope::Nexus => "nexus: each session registers for itself",
         ReservationScope::Client => "client: all sessions of one initiator name register as one",
     };
     pairs.push(("scope", scope.to_owned()));
+    pairs.extend(limits::of_volume(&volume.limits, &volume.group));
     pairs.push(("portals", volume.portals.join(", ")));
     for warning in &volume.warnings {
         pairs.push(("warning", warning.clone()));
@@ -115,39 +168,6 @@ pub(super) fn volume(volume: &VolumeView) -> String {
         pairs.push(("", format!("iscsiadm -m node -T {iqn} -p {portal} --login")));
     }
     describe(&pairs)
-}
-
-pub(super) fn groups(groups: &Vec<GroupView>) -> String {
-    let columns = [
-        Column::Text("NAME"),
-        Column::Number("VOLUMES"),
-        Column::Text("CHAP"),
-        Column::Text("DIGESTS"),
-        Column::Text("INITIATORS"),
-        Column::Text("NETWORKS"),
-    ];
-    let list = |items: &[String], none: &str| match items {
-        [] => none.to_owned(),
-        items => items.join(","),
-    };
-    render(
-        &columns,
-        groups.iter().map(|group| {
-            vec![
-                group.name.clone(),
-                group.volumes.to_string(),
-                if group.chap { "required" } else { "no" }.to_owned(),
-                if group.require_digests {
-                    "required"
-                } else {
-                    "optional"
-                }
-                .to_owned(),
-                list(&group.initiators, "any"),
-                list(&group.allow, "none"),
-            ]
-        }),
-    )
 }
 
 pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {
@@ -191,11 +211,28 @@ pub(super) fn sessions(sessions: &Vec<SessionView>) -> String {
             ]
         }),
     );
+    text.push_str(&totals(sessions));
     let warnings: BTreeSet<&String> = sessions.iter().flat_map(|seen| &seen.warning).collect();
     for warning in warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text
+}
+
+/// How many sessions there are, of how many initiators, on how many volumes.
+fn totals(sessions: &[SessionView]) -> String {
+    let count = |what: &str, count: usize| {
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {what}{plural}")
+    };
+    let initiators: BTreeSet<&String> = sessions.iter().map(|seen| &seen.initiator).collect();
+    let volumes: BTreeSet<&String> = sessions.iter().flat_map(|seen| &seen.volume).collect();
+    format!(
+        "{} of {} on {}\n",
+        count("session", sessions.len()),
+        count("initiator", initiators.len()),
+        count("volume", volumes.len())
+    )
 }
 
 pub(super) fn status(status: &ServerStatus) -> String {

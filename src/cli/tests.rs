@@ -138,7 +138,7 @@ fn against_a_server(test: impl FnOnce(&FakeLaunch, &dyn Fn(&[&str]) -> Result<St
             Err(code)
         }
     });
-    running.until(&stopped);
+    running.until(&stopped, &crossbeam_channel::never());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 
 use crate::backend::Wrapper;
 use crate::control::api::{AsConfigured, SessionsMax};
+use crate::volume::VolumeName;
 
 /// A size such as `1GiB`, `500MB` or `1073741824`, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,72 @@ impl FromStr for Delay {
         let number: u64 = number.parse().map_err(|_| wrong)?;
         let us = number.checked_mul(unit_us).ok_or(wrong)?;
         Ok(Self { us })
+    }
+}
+
+/// A snapshot: `VOLUME@NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SnapshotName {
+    pub(super) volume: VolumeName,
+    pub(super) snapshot: VolumeName,
+}
+
+impl FromStr for SnapshotName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let VolumeOrSnapshot { volume, snapshot } = text.parse()?;
+        let snapshot = snapshot.ok_or("expected a snapshot: VOLUME@NAME, such as db-1@monday")?;
+        Ok(Self { volume, snapshot })
+    }
+}
+
+/// A volume, or one of its snapshots: `VOLUME` or `VOLUME@NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct VolumeOrSnapshot {
+    pub(super) volume: VolumeName,
+    pub(super) snapshot: Option<VolumeName>,
+}
+
+impl FromStr for VolumeOrSnapshot {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = |text: &str| VolumeName::new(text).map_err(|error| error.to_string());
+        let (volume, snapshot) = match text.split_once('@') {
+            None => (text, None),
+            Some((volume, snapshot)) => (volume, Some(name(snapshot)?)),
+        };
+        Ok(Self {
+            volume: name(volume)?,
+            snapshot,
+        })
+    }
+}
+
+/// A retention: `7d`, `12h`, `30m`, `90s`, or `0` for none; in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Retention(pub(super) u64);
+
+impl FromStr for Retention {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "expected a time such as 7d, 12h, 30m or 90s, or 0 to keep nothing";
+        if text == "0" {
+            return Ok(Self(0));
+        }
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let unit_seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return Err(wrong),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong)?;
+        number.checked_mul(unit_seconds).map(Self).ok_or(wrong)
     }
 }
 
@@ -131,6 +198,32 @@ mod tests {
         ];
         assert_eq!(wrong.map(delay), [None; 8]);
         assert_eq!(delay("18446744073709551615s"), None);
+    }
+
+    #[test]
+    fn snapshots_have_a_volume_and_a_name() {
+        let snapshot = |text: &str| text.parse::<SnapshotName>();
+        let found = snapshot("db-1@monday").unwrap();
+        assert_eq!(
+            (found.volume.as_str(), found.snapshot.as_str()),
+            ("db-1", "monday")
+        );
+        assert!(snapshot("db-1").unwrap_err().contains("VOLUME@NAME"));
+        assert!(snapshot("db-1@").is_err() && snapshot("@mon").is_err());
+        assert!(snapshot("db-1@a@b").is_err());
+        let volume: VolumeOrSnapshot = "db-1".parse().unwrap();
+        assert_eq!(volume.snapshot, None);
+    }
+
+    #[test]
+    fn retentions_take_units() {
+        let seconds = |text: &str| text.parse::<Retention>().map(|kept| kept.0).ok();
+        assert_eq!(
+            ["0", "90s", "30m", "12h", "7d"].map(seconds),
+            [0, 90, 1800, 43_200, 604_800].map(Some)
+        );
+        let wrong = ["", "7", "d", "-1d", "1w", "1.5d", "999999999999999999999d"];
+        assert_eq!(wrong.map(seconds), [None; 7]);
     }
 
     #[test]

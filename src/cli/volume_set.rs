@@ -5,9 +5,10 @@ use std::io::Write;
 use clap::Args;
 
 use super::client::{Connection, ScopeArgument};
+use super::limits::{LimitArguments, VolumePreset};
 use super::values::sessions_max;
 use super::{Failure, show};
-use crate::control::api::{SessionsMax, VolumeSet, method};
+use crate::control::api::{LimitsPreset, SessionsMax, VolumeSet, method};
 use crate::volume::{BlockSize, ReservationScope, VolumeName};
 
 pub(super) const EXAMPLES: &str = "\
@@ -19,9 +20,16 @@ Examples:
   holdfast volume set db-1 --reservation-scope client
       all sessions of one initiator name share one registration, whatever their ISIDs
   holdfast volume set archive --read-only true
+  holdfast volume set db-1 --iops-max 5000 --bandwidth-max 200MB/s --burst 2s
+      at most so many operations and bytes per second; after two seconds at rest, two seconds' worth of
+      them may go at once
+  holdfast volume set db-1 --limits provisioned
+      limits by its size, which grow with it
+  holdfast volume set db-1 --limits none
 
 At any time:
   --sessions-max
+  --limits, --iops-max, --bandwidth-max, --burst
 Only while nobody uses the volume (no session, no registration, no reservation); else the answer says
 who does:
   --reservation-scope  registrations that stand would become registrations of others
@@ -35,7 +43,8 @@ log in by the group's rules in the configuration.";
 
 #[derive(Debug, Args)]
 #[group(id = "settings", required = true, multiple = true, args = [
-    "reservation_scope", "sessions_max", "read_only", "removable", "block_size",
+    "reservation_scope", "sessions_max", "read_only", "removable", "block_size", "limits",
+    "iops_max", "bandwidth_max", "burst",
 ])]
 pub(super) struct SetArguments {
     /// The volume's name
@@ -52,6 +61,11 @@ pub(super) struct SetArguments {
     /// Whether initiators may eject and load the medium; only while nobody uses the volume
     #[arg(long, value_name = "BOOL")]
     removable: Option<bool>,
+    /// Begin anew with limits: by its size, without, or as its group says; the next options come on top
+    #[arg(long, value_enum, value_name = "PRESET")]
+    limits: Option<VolumePreset>,
+    #[command(flatten)]
+    values: LimitArguments,
     /// Bytes of a logical block; never changes, and another than the present one is refused
     #[arg(long, value_name = "BYTES", hide = true)]
     block_size: Option<BlockSize>,
@@ -72,6 +86,7 @@ impl SetArguments {
             removable: self.removable,
             sessions_max: self.sessions_max,
             reservation_scope: self.reservation_scope.map(ReservationScope::from),
+            limits: self.values.request(self.limits.map(LimitsPreset::from)),
             block_bytes: self.block_size,
         };
         (set, self.connection)

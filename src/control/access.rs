@@ -1,23 +1,72 @@
-//! Who may log in to the volumes of which group.
+//! Who may log in to the volumes of which group, and what says so.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::target::Access;
 use crate::volume::{Group, GroupName};
+
+/// Where a rule comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Nothing says anything.
+    #[default]
+    Default,
+    /// The environment: `HOLDFAST_CHAP_ACCOUNTS`.
+    Environment,
+    /// `[limits]`, for all volumes.
+    Limits,
+    /// `[access]`, for all groups.
+    Access,
+    /// `[groups.NAME]`.
+    Group,
+}
+
+/// Where each rule comes from; the names are those of the configuration's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "each field is the key of that name")]
+pub struct Origins {
+    pub allow: Origin,
+    pub initiators: Origin,
+    pub chap_accounts: Origin,
+    pub enforce_crc: Origin,
+    pub sessions_per_initiator: Origin,
+    pub max_burst_length: Origin,
+    pub first_burst_length: Origin,
+    pub max_receive_segment: Origin,
+}
+
+/// Rules, and where each comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Ruling {
+    /// The rules.
+    pub access: Access,
+    /// What says so.
+    pub origins: Origins,
+}
 
 /// Access by group, as the configuration says.
 #[derive(Debug, Clone, Default)]
 pub struct AccessBook {
     /// For groups that have none of their own.
-    pub defaults: Access,
+    pub defaults: Ruling,
     /// Groups that have.
-    pub groups: BTreeMap<GroupName, Access>,
+    pub groups: BTreeMap<GroupName, Ruling>,
 }
 
 impl AccessBook {
     /// What holds for a group.
     #[must_use]
     pub fn of(&self, group: &GroupName) -> &Access {
+        &self.ruling_of(group).access
+    }
+
+    /// What holds for a group, and what says so.
+    #[must_use]
+    pub fn ruling_of(&self, group: &GroupName) -> &Ruling {
         self.groups.get(group).unwrap_or(&self.defaults)
     }
 
@@ -28,6 +77,7 @@ impl AccessBook {
         Group {
             access: access.rules.clone(),
             digests_required: access.require_digests,
+            ..Group::default()
         }
     }
 }

@@ -16,9 +16,9 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Estate, Forecast, IdentityInfo, NotAdopted, NotHandedOver,
-    Obstacle, Preemption, Record, ReservationReport, Restored, SessionInfo, ShardPlacement, Target,
-    TargetError,
+    self, Cleared, ConnectionPlacement, Drain, Estate, Forecast, HoldPlan, IdentityInfo, Limits,
+    Measurement, NotAdopted, NotHandedOver, Obstacle, Preemption, Record, ReservationReport,
+    Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -48,6 +48,8 @@ impl Launch for TargetLauncher {
                 tuning::Placement::Spread => ConnectionPlacement::Spread,
             },
             reservations: plan.reservations,
+            journal: plan.journal,
+            slow_io: plan.slow_io,
         };
         let target = Target::start(config).map_err(|error| PlaneError::Start(error.to_string()))?;
         Ok(Arc::new(DataPath(target)))
@@ -132,12 +134,29 @@ impl DataPlane for DataPath {
         Ok(self.0.detach_volume(volume, force)?)
     }
 
+    fn dismiss_volume(&self, volume: VolumeId, patience: Duration) -> Result<usize, PlaneError> {
+        Ok(self.0.dismiss_volume(volume, patience)?)
+    }
+
+    fn at_one_instant(
+        &self,
+        volumes: &[VolumeId],
+        plan: HoldPlan,
+        work: &mut dyn FnMut(),
+    ) -> Result<(), PlaneError> {
+        Ok(self.0.at_one_instant(volumes, plan, work)?)
+    }
+
     fn detach_unused(&self, volume: VolumeId) -> Result<(), PlaneError> {
         Ok(self.0.detach_unused(volume)?)
     }
 
     fn set_sessions_max(&self, volume: VolumeId, sessions_max: u32) -> Result<(), PlaneError> {
         Ok(self.0.set_sessions_max(volume, sessions_max)?)
+    }
+
+    fn set_limits(&self, volume: VolumeId, limits: Option<Arc<Limits>>) -> Result<(), PlaneError> {
+        Ok(self.0.set_limits(volume, limits)?)
     }
 
     fn grow_volume(&self, volume: VolumeId, size_bytes: u64) -> Result<(), PlaneError> {
@@ -160,6 +179,10 @@ impl DataPlane for DataPath {
 
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
         Ok(self.0.identities()?)
+    }
+
+    fn measure(&self) -> Result<Measurement, PlaneError> {
+        Ok(self.0.measure()?)
     }
 
     fn reservation(&self, volume: VolumeId) -> Result<ReservationReport, PlaneError> {
@@ -194,6 +217,15 @@ impl DataPlane for DataPath {
         operator: Option<history::Process>,
     ) -> Result<Option<Cleared>, PlaneError> {
         Ok(self.0.clear_reservation(volume, key, operator)?)
+    }
+
+    fn begin_drain(&self, drain: Drain, patience: Duration) -> Result<usize, PlaneError> {
+        Ok(self.0.begin_drain(drain, patience)?)
+    }
+
+    fn end_drain(&self, id: u64) -> Result<(), PlaneError> {
+        self.0.end_drain(id);
+        Ok(())
     }
 
     fn drain(&self, timeout: Duration) -> usize {
@@ -274,6 +306,7 @@ impl From<TargetError> for PlaneError {
             TargetError::Exists => Self::Exists,
             TargetError::InUse { sessions } => Self::InUse { sessions },
             TargetError::Registered { registrations } => Self::Registered { registrations },
+            TargetError::HoldExpired { limit } => Self::HoldExpired { limit },
             TargetError::TimedOut => Self::TimedOut,
             TargetError::Stopped => Self::Stopped,
             error => {

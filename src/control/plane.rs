@@ -12,8 +12,9 @@ use crate::backend::Store;
 use crate::base::tuning::Tuning;
 use crate::reservation::{Key, history};
 use crate::target::{
-    Access, Cleared, Estate, Forecast, IdentityInfo, NotAdopted, NotHandedOver, Obstacle,
-    Preemption, Record, Redirect, ReservationReport, ReservationStore, SessionInfo,
+    Access, Cleared, Drain, Estate, Forecast, HoldPlan, IdentityInfo, Journal, Limits, Measurement,
+    NotAdopted, NotHandedOver, Obstacle, Preemption, Record, Redirect, ReservationReport,
+    ReservationStore, SessionInfo,
 };
 use crate::volume::{ReservationScope, VolumeId};
 
@@ -33,6 +34,27 @@ pub trait DataPlane: Send + Sync {
     /// [`PlaneError::InUse`] while sessions exist, unless `force`.
     fn detach_volume(&self, id: VolumeId, force: bool) -> Result<(), PlaneError>;
 
+    /// Ceases to serve a volume. Its sessions are asked to log out; those that are left after `patience`
+    /// are dropped. Returns how many had to be.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn dismiss_volume(&self, id: VolumeId, patience: Duration) -> Result<usize, PlaneError>;
+
+    /// Runs `work` at one instant of all volumes: what was issued before is over, nothing is issued
+    /// meanwhile, and no write is half done. On an error that is not [`PlaneError::HoldExpired`] it has
+    /// not run.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where an id is not served, [`PlaneError::InUse`] where sessions are
+    /// logged in and the plan wants none, [`PlaneError::Failed`] where a volume could not be held.
+    fn at_one_instant(
+        &self,
+        volumes: &[VolumeId],
+        plan: HoldPlan,
+        work: &mut dyn FnMut(),
+    ) -> Result<(), PlaneError>;
+
     /// Ceases to serve a volume that nobody uses, and lets go of its store.
     ///
     /// # Errors
@@ -45,6 +67,12 @@ pub trait DataPlane: Send + Sync {
     /// [`PlaneError::UnknownVolume`] where the id is not served; [`PlaneError::Failed`] where it can't
     /// remember so many.
     fn set_sessions_max(&self, id: VolumeId, sessions_max: u32) -> Result<(), PlaneError>;
+
+    /// Holds a volume to other limits from now on; `None`: to none.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn set_limits(&self, id: VolumeId, limits: Option<Arc<Limits>>) -> Result<(), PlaneError>;
 
     /// Tells initiators that a volume, whose store has grown, is larger: CAPACITY DATA HAS CHANGED
     /// on every nexus (SBC-4 section 4.10).
@@ -70,6 +98,12 @@ pub trait DataPlane: Send + Sync {
     /// # Errors
     /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError>;
+
+    /// Everything that is counted. No reactor is stopped for it.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn measure(&self) -> Result<Measurement, PlaneError>;
 
     /// A volume's registrations and reservation.
     ///
@@ -113,6 +147,19 @@ pub trait DataPlane: Send + Sync {
         key: Option<Key>,
         operator: Option<history::Process>,
     ) -> Result<Option<Cleared>, PlaneError>;
+
+    /// Takes a node out of service: refuses its logins or sends them elsewhere, asks its sessions to log
+    /// out and drops those that are left after `patience`. Returns how many were asked.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn begin_drain(&self, drain: Drain, patience: Duration) -> Result<usize, PlaneError>;
+
+    /// Lets the node of a drain log in again; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`].
+    fn end_drain(&self, id: u64) -> Result<(), PlaneError>;
 
     /// Refuses logins, asks every session to log out (RFC 7143 section 11.9), waits for them up to
     /// `timeout` and flushes every volume. Returns the number of sessions that had to be dropped.
@@ -188,6 +235,10 @@ pub struct LaunchPlan {
     pub fence_timeout: Duration,
     /// Where durable reservation records go.
     pub reservations: Arc<dyn ReservationStore>,
+    /// Who hears what happens.
+    pub journal: Journal,
+    /// From how long on an I/O is told as slow; `None`: never.
+    pub slow_io: Option<Duration>,
 }
 
 /// A bound and listening portal.
@@ -271,6 +322,12 @@ pub enum PlaneError {
         volume: String,
         /// What is wrong with the record.
         reason: String,
+    },
+    /// What was done at one instant took longer than I/O may wait, and is worth nothing.
+    #[error("it took longer than the {} seconds for which I/O may wait", limit.as_secs())]
+    HoldExpired {
+        /// The longest that I/O waits.
+        limit: Duration,
     },
     /// The data path refused.
     #[error("{0}")]

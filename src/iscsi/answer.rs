@@ -2,6 +2,7 @@
 
 use crate::base::limits;
 use std::fmt;
+use std::sync::Arc;
 
 /// How a SCSI command ended (RFC 7143 section 11.4).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct Offer {
     pub default_time2retain: u16,
     /// Choose CRC32C digests where the initiator's list has them, else only where required.
     pub digests: bool,
+    /// MaxRecvDataSegmentLength that the target declares, in bytes; `None`: the connection's own.
+    pub receive_data_segment_bytes: Option<u32>,
 }
 
 impl Default for Offer {
@@ -101,6 +104,7 @@ impl Default for Offer {
             default_time2wait: 0,
             default_time2retain: 0,
             digests: true,
+            receive_data_segment_bytes: None,
         }
     }
 }
@@ -112,11 +116,14 @@ pub enum AuthPolicy {
     #[default]
     None,
     /// By CHAP (RFC 7143 section 12.1.3).
-    Chap(ChapPolicy),
+    Chap(Arc<ChapPolicy>),
+    /// By CHAP or not at all, as it prefers: a discovery session, which is shown the targets of those
+    /// policies that it has satisfied, and those that ask for nothing.
+    Optional(Vec<Arc<ChapPolicy>>),
 }
 
 /// CHAP accounts of a target.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChapPolicy {
     /// Any one of these lets the initiator in.
     pub accounts: Vec<ChapAccount>,
@@ -127,7 +134,7 @@ pub struct ChapPolicy {
 }
 
 /// A CHAP name and its secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChapAccount {
     /// CHAP_N.
     pub name: String,

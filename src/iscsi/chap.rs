@@ -15,7 +15,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-use super::answer::{ChapAccount, ChapPolicy};
+use super::answer::ChapPolicy;
 use super::settings::{Entropy, EntropyError};
 use super::text;
 use base64::Engine as _;
@@ -25,6 +25,7 @@ use sha1::{Digest, Sha1};
 use sha2::Sha256;
 use sha3::Sha3_256;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// Bytes of the longest challenge or response that is taken (RFC 7143 section 12.1.3).
@@ -197,6 +198,8 @@ pub struct Proof<'a> {
 pub struct Verified {
     /// The account's CHAP_N.
     pub name: String,
+    /// Which of the policies have that account.
+    pub policies: Vec<Arc<ChapPolicy>>,
     /// CHAP_N and CHAP_R of the target, if the initiator asked for them.
     pub mutual: Option<(String, String)>,
 }
@@ -204,24 +207,24 @@ pub struct Verified {
 /// The target's side of one exchange.
 #[derive(Debug)]
 pub struct Authenticator {
-    policy: ChapPolicy,
+    policies: Vec<Arc<ChapPolicy>>,
     challenge: Option<Challenge>,
     challenged: bool,
 }
 
 impl Authenticator {
-    /// An exchange under `policy`.
+    /// An exchange in which the accounts of any of `policies` let the initiator in.
     #[must_use]
-    pub const fn new(policy: ChapPolicy) -> Self {
+    pub const fn new(policies: Vec<Arc<ChapPolicy>>) -> Self {
         Self {
-            policy,
+            policies,
             challenge: None,
             challenged: false,
         }
     }
 
     /// Takes CHAP_A and answers with CHAP_A, CHAP_I and CHAP_C: the first algorithm of the
-    /// initiator's list that the policy allows.
+    /// initiator's list that a policy allows.
     ///
     /// # Errors
     /// [`ChapError`]; the login is to be refused.
@@ -233,9 +236,13 @@ impl Authenticator {
         if std::mem::replace(&mut self.challenged, true) {
             return Err(ChapError::OutOfTurn("CHAP_A"));
         }
+        let allowed = |number: &u8| {
+            let mut policies = self.policies.iter();
+            policies.any(|policy| policy.algorithms.contains(number))
+        };
         let algorithm = text::list(algorithms)
             .filter_map(|item| item.parse().ok())
-            .filter(|number| self.policy.algorithms.contains(number))
+            .filter(allowed)
             .find_map(Algorithm::from_number)
             .ok_or(ChapError::NoCommonAlgorithm)?;
         let mut random = [0; 33];
@@ -278,73 +285,82 @@ impl Authenticator {
         let name = proof.name.ok_or(ChapError::Missing("CHAP_N"))?;
         let response = proof.response.ok_or(ChapError::Missing("CHAP_R"))?;
         let response = decode(response).ok_or(ChapError::Malformed("CHAP_R"))?;
-        let account = judge(&self.policy.accounts, &challenge, name, &response)?;
+        let policies = judge(&self.policies, &challenge, name, &response)?;
         let mutual = match (proof.identifier, proof.challenge) {
             (None, None) => None,
-            (Some(identifier), Some(theirs)) => Some(self.prove(&challenge, identifier, theirs)?),
+            (Some(identifier), Some(theirs)) => {
+                Some(prove(&policies, &challenge, identifier, theirs)?)
+            }
             (None, Some(_)) => return Err(ChapError::Missing("CHAP_I")),
             (Some(_), None) => return Err(ChapError::Missing("CHAP_C")),
         };
         Ok(Verified {
-            name: account,
+            name: name.to_owned(),
+            policies,
             mutual,
         })
     }
-
-    /// The target's own answer to the initiator's challenge.
-    fn prove(
-        &self,
-        ours: &Challenge,
-        identifier: &str,
-        challenge: &str,
-    ) -> Result<(String, String), ChapError> {
-        let account = self
-            .policy
-            .mutual
-            .as_ref()
-            .ok_or(ChapError::NoMutualAccount)?;
-        let identifier = text::number(identifier)
-            .and_then(|number| u8::try_from(number).ok())
-            .ok_or(ChapError::Malformed("CHAP_I"))?;
-        let theirs = decode(challenge).ok_or(ChapError::Malformed("CHAP_C"))?;
-        // An initiator that had the target answer its own challenge could log in elsewhere with
-        // the answer (RFC 7143 section 9.2.1).
-        if theirs == ours.bytes {
-            return Err(ChapError::Reflected);
-        }
-        let response = ours
-            .algorithm
-            .response(identifier, account.secret.expose(), &theirs);
-        Ok((account.name.clone(), encode(&response)))
-    }
 }
 
-/// The name of the account that `name` and `response` belong to. Every account is computed and
-/// compared in constant time, so that the time taken does not tell which names exist.
+/// The target's own answer to the initiator's challenge.
+fn prove(
+    policies: &[Arc<ChapPolicy>],
+    ours: &Challenge,
+    identifier: &str,
+    challenge: &str,
+) -> Result<(String, String), ChapError> {
+    let account = policies
+        .iter()
+        .find_map(|policy| policy.mutual.as_ref())
+        .ok_or(ChapError::NoMutualAccount)?;
+    let identifier = text::number(identifier)
+        .and_then(|number| u8::try_from(number).ok())
+        .ok_or(ChapError::Malformed("CHAP_I"))?;
+    let theirs = decode(challenge).ok_or(ChapError::Malformed("CHAP_C"))?;
+    // An initiator that had the target answer its own challenge could log in elsewhere with
+    // the answer (RFC 7143 section 9.2.1).
+    if theirs == ours.bytes {
+        return Err(ChapError::Reflected);
+    }
+    let response = ours
+        .algorithm
+        .response(identifier, account.secret.expose(), &theirs);
+    Ok((account.name.clone(), encode(&response)))
+}
+
+/// The policies with an account that `name` and `response` belong to, at least one. Every account is
+/// computed and compared in constant time, so that the time taken does not tell which names exist.
 fn judge(
-    accounts: &[ChapAccount],
+    policies: &[Arc<ChapPolicy>],
     challenge: &Challenge,
     name: &str,
     response: &[u8],
-) -> Result<String, ChapError> {
-    let mut found = None;
-    for account in accounts {
-        let expected = challenge.algorithm.response(
-            challenge.identifier,
-            account.secret.expose(),
-            &challenge.bytes,
-        );
-        let same = account.name.as_bytes().ct_eq(name.as_bytes()) & expected.ct_eq(response);
-        if bool::from(same) {
-            found = Some(account.name.clone());
+) -> Result<Vec<Arc<ChapPolicy>>, ChapError> {
+    let mut satisfied = Vec::new();
+    for policy in policies {
+        let mut found = false;
+        for account in &policy.accounts {
+            let expected = challenge.algorithm.response(
+                challenge.identifier,
+                account.secret.expose(),
+                &challenge.bytes,
+            );
+            let same = account.name.as_bytes().ct_eq(name.as_bytes()) & expected.ct_eq(response);
+            found |= bool::from(same);
+        }
+        if found {
+            satisfied.push(Arc::clone(policy));
         }
     }
-    found.ok_or(ChapError::Denied)
+    if satisfied.is_empty() {
+        return Err(ChapError::Denied);
+    }
+    Ok(satisfied)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::answer::Secret;
+    use super::super::answer::{ChapAccount, Secret};
     use super::*;
     use proptest::prelude::*;
 
@@ -386,7 +402,7 @@ mod tests {
         for number in [5, 6, 7, 8] {
             let algorithm = Algorithm::from_number(number).unwrap();
             for (secret, good) in [("bob's secret", true), ("alice's secret", false)] {
-                let mut authenticator = Authenticator::new(policy());
+                let mut authenticator = Authenticator::new(vec![Arc::new(policy())]);
                 let (id, challenge) = challenged(&mut authenticator, &format!("99,{number}"));
                 assert_eq!(challenge.len(), algorithm.digest_bytes());
                 let response = encode(&algorithm.response(id, secret.as_bytes(), &challenge));
@@ -407,7 +423,7 @@ mod tests {
     #[test]
     fn the_target_proves_itself_when_asked_and_never_to_its_own_challenge() {
         for reflect in [false, true] {
-            let mut authenticator = Authenticator::new(policy());
+            let mut authenticator = Authenticator::new(vec![Arc::new(policy())]);
             let (id, challenge) = challenged(&mut authenticator, "7");
             let response = Algorithm::Sha256.response(id, b"alice's secret", &challenge);
             let (response, theirs) = (encode(&response), [9; 24]);
@@ -427,6 +443,43 @@ mod tests {
     }
 
     #[test]
+    fn of_several_policies_those_that_have_the_account_are_satisfied() {
+        let with = |accounts: &[(&str, &str)], mutual: Option<&str>| {
+            Arc::new(ChapPolicy {
+                accounts: accounts.iter().map(|(n, s)| account(n, s)).collect(),
+                mutual: mutual.map(|name| account(name, "target's secret")),
+                algorithms: vec![7],
+            })
+        };
+        // The same name with another secret is another account.
+        let policies = vec![
+            with(&[("alice", "another secret")], Some("first")),
+            with(
+                &[("bob", "bob's secret"), ("alice", "alice's secret")],
+                None,
+            ),
+            with(&[("alice", "alice's secret")], Some("third")),
+        ];
+        let mut authenticator = Authenticator::new(policies.clone());
+        let (id, challenge) = challenged(&mut authenticator, "5,7");
+        let response = encode(&Algorithm::Sha256.response(id, b"alice's secret", &challenge));
+        let theirs = encode(&[9; 24]);
+        let proof = Proof {
+            name: Some("alice"),
+            response: Some(&response),
+            identifier: Some("200"),
+            challenge: Some(&theirs),
+        };
+        let verified = authenticator.verify(proof).unwrap();
+        assert_eq!(verified.policies, policies[1..]);
+        let (name, _) = verified.mutual.unwrap();
+        assert_eq!(
+            name, "third",
+            "a policy that was not satisfied proves nothing"
+        );
+    }
+
+    #[test]
     fn the_md5_vector_of_a_known_implementation() {
         let response = Algorithm::Md5.response(1, b"secret", b"challenge");
         assert_eq!(response, Md5::digest(b"\x01secretchallenge").to_vec());
@@ -434,7 +487,7 @@ mod tests {
 
     #[test]
     fn a_name_is_compared_whole() {
-        let mut authenticator = Authenticator::new(policy());
+        let mut authenticator = Authenticator::new(vec![Arc::new(policy())]);
         let (id, challenge) = challenged(&mut authenticator, "5");
         let response = encode(&Algorithm::Md5.response(id, b"bob's secret", &challenge));
         let proof = Proof {
@@ -459,7 +512,7 @@ mod tests {
 
     #[test]
     fn secrets_stay_out_of_debug_output() {
-        assert!(!format!("{:?}", Authenticator::new(policy())).contains("alice's"));
+        assert!(!format!("{:?}", Authenticator::new(vec![Arc::new(policy())])).contains("alice's"));
     }
 
     proptest! {

@@ -110,6 +110,19 @@ pub enum Violation {
     },
 }
 
+impl Violation {
+    /// The keys that the refusing Login Response carries with the value Reject, so that a trace on the
+    /// initiator's side tells what its status alone does not (RFC 7143 section 6.2).
+    pub(super) const fn rejected_keys(&self) -> &'static [&'static str] {
+        match self {
+            Self::HeaderDigestMissing => &["HeaderDigest"],
+            Self::DataDigestMissing => &["DataDigest"],
+            Self::DigestsMissing => &["HeaderDigest", "DataDigest"],
+            _ => &[],
+        }
+    }
+}
+
 /// Text that does not parse (RFC 7143 section 6.1).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {

@@ -1,10 +1,13 @@
 //! What a connection tells its owner.
 
+use super::answer::ChapPolicy;
 use super::error::{CloseReason, DataOutError};
 use super::pdu::{LogoutReason, SessionType, TaskAttribute, TaskFunction};
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Something the owner of a connection must know or answer.
 #[derive(Debug)]
@@ -125,6 +128,8 @@ pub struct Command {
     pub write_length: u32,
     /// Whether the command was marked for immediate delivery.
     pub immediate: bool,
+    /// When it was taken in.
+    pub arrived: Instant,
 }
 
 /// A task management request (RFC 7143 section 11.5; RFC 7144).
@@ -208,8 +213,10 @@ pub struct LoginSummary {
     pub identity: LoginIdentity,
     /// The operational parameters.
     pub parameters: Parameters,
-    /// The CHAP name the initiator proved, if it had to.
+    /// The CHAP name the initiator proved, if it had to, or chose to.
     pub authenticated_as: Option<String>,
+    /// The policies that have its account.
+    pub satisfied: Vec<Arc<ChapPolicy>>,
     /// Whether the target proved itself as well.
     pub mutual: bool,
 }

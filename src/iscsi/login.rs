@@ -14,7 +14,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
-use super::answer::{AuthPolicy, Identity};
+use super::answer::{AuthPolicy, ChapPolicy, Identity};
 use super::chap::{Authenticator, ChapError, Proof};
 use super::error::Violation;
 use super::event::{LoginIdentity, LoginSummary};
@@ -23,6 +23,7 @@ use super::pdu::{LoginRequest, LoginResponse, LoginStatus, SessionType};
 use super::settings::Entropy;
 use super::text::{self, Incoming, Outgoing};
 use crate::base::limits::{ISCSI_NAME_BYTES_MAX, LOGIN_DATA_SEGMENT_BYTES, NEGOTIATION_STEPS_MAX};
+use std::sync::Arc;
 
 const SECURITY: u8 = 0;
 const OPERATIONAL: u8 = 1;
@@ -49,12 +50,18 @@ type Refusal = (LoginStatus, Violation);
 enum Authentication {
     /// None is demanded.
     NotNeeded,
+    /// None is demanded, and the initiator may ask for it.
+    Offered(Authenticator),
     /// AuthMethod has not been agreed.
     Demanded(Authenticator),
     /// CHAP is under way.
     Underway(Authenticator),
     /// The initiator proved this name.
-    Done { name: String, mutual: bool },
+    Done {
+        name: String,
+        satisfied: Vec<Arc<ChapPolicy>>,
+        mutual: bool,
+    },
 }
 
 /// What is known once the owner has answered `Event::Identify`.
@@ -127,7 +134,10 @@ impl Login {
         let authentication = match &identity.auth {
             AuthPolicy::None => Authentication::NotNeeded,
             AuthPolicy::Chap(policy) => {
-                Authentication::Demanded(Authenticator::new(policy.clone()))
+                Authentication::Demanded(Authenticator::new(vec![Arc::clone(policy)]))
+            }
+            AuthPolicy::Optional(policies) => {
+                Authentication::Offered(Authenticator::new(policies.clone()))
             }
         };
         self.identified = Some(Identified {
@@ -277,7 +287,8 @@ impl Login {
             .judge(&operational, out)
             .map_err(invalid)?;
         if self.stage == OPERATIONAL && !std::mem::replace(&mut known.segment_declared, true) {
-            let bytes = self.receive_data_segment_bytes;
+            let of_target = known.identity.offer.receive_data_segment_bytes;
+            let bytes = of_target.unwrap_or(self.receive_data_segment_bytes);
             out.push("MaxRecvDataSegmentLength", &bytes.to_string());
             known.negotiation.declare_data_segment_bytes(bytes);
         }
@@ -327,15 +338,20 @@ impl Login {
         if let Some(violation) = missing {
             return Err((LoginStatus::InitiatorError, violation));
         }
-        let (authenticated_as, mutual) = match &known.authentication {
-            Authentication::Done { name, mutual } => (Some(name.clone()), *mutual),
-            _ => (None, false),
+        let (authenticated_as, satisfied, mutual) = match &known.authentication {
+            Authentication::Done {
+                name,
+                satisfied,
+                mutual,
+            } => (Some(name.clone()), satisfied.clone(), *mutual),
+            _ => (None, Vec::new(), false),
         };
         let identity = who.clone();
         let summary = LoginSummary {
             identity,
             parameters,
             authenticated_as,
+            satisfied,
             mutual,
         };
         Ok(Step::Complete(Box::new(summary)))
@@ -366,7 +382,7 @@ impl Identified {
     const fn is_authenticated(&self) -> bool {
         matches!(
             self.authentication,
-            Authentication::NotNeeded | Authentication::Done { .. }
+            Authentication::NotNeeded | Authentication::Offered(_) | Authentication::Done { .. }
         )
     }
 
@@ -408,7 +424,9 @@ impl Identified {
             challenge: value("CHAP_C"),
         };
         match &mut self.authentication {
-            Authentication::NotNeeded | Authentication::Done { .. } => {
+            Authentication::NotNeeded
+            | Authentication::Offered(_)
+            | Authentication::Done { .. } => {
                 match keys.iter().find(|(key, _)| *key != "AuthMethod") {
                     Some((key, _)) => Err(denied(Violation::MisplacedKey {
                         key: security_key(key),
@@ -431,6 +449,7 @@ impl Identified {
                 let mutual = verified.mutual.is_some();
                 self.authentication = Authentication::Done {
                     name: verified.name,
+                    satisfied: verified.policies,
                     mutual,
                 };
                 Ok(())
@@ -452,20 +471,23 @@ impl Identified {
     }
 
     fn agree_on_method(&mut self, methods: &str, out: &mut Outgoing) -> Result<(), Refusal> {
-        let wanted = match &self.authentication {
-            Authentication::NotNeeded => "None",
-            _ => "CHAP",
+        let taken: &[&str] = match &self.authentication {
+            Authentication::NotNeeded => &["None"],
+            Authentication::Offered(_) => &["CHAP", "None"],
+            _ => &["CHAP"],
         };
-        if !text::list(methods).any(|method| method == wanted) {
+        let Some(method) = text::list(methods).find(|method| taken.contains(method)) else {
             return Err((
                 LoginStatus::AuthenticationFailure,
                 Violation::NoCommonAuthMethod,
             ));
-        }
-        out.push("AuthMethod", wanted);
+        };
+        out.push("AuthMethod", method);
         let authentication = std::mem::replace(&mut self.authentication, Authentication::NotNeeded);
         self.authentication = match authentication {
             Authentication::Demanded(chap) => Authentication::Underway(chap),
+            Authentication::Offered(chap) if method == "CHAP" => Authentication::Underway(chap),
+            Authentication::Offered(_) => Authentication::NotNeeded,
             other => other,
         };
         Ok(())

@@ -3,7 +3,7 @@
 //! [`run()`] carries out a [`Plan`] and returns a [`Report`]. [`Rig`] is the piece
 //! below it: it connects once and then runs bursts on the open sessions, so that several targets can
 //! be compared in turns, which [`compare`] does. [`floor`] measures what this machine can do without a target,
-//! [`footprint`] how much memory a server takes.
+//! [`footprint`] how much memory a server takes, [`limits`] what its limits are worth.
 //!
 //! ```text
 //! Plan ─▶ Rig ─▶ worker threads, each: engine (spin, one receive and one send a turn)
@@ -42,6 +42,7 @@ pub mod floor;
 pub mod footprint;
 pub mod initiator;
 mod job;
+pub mod limits;
 pub mod plan;
 pub mod report;
 mod rig;

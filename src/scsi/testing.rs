@@ -26,7 +26,7 @@ pub(super) fn unit() -> LogicalUnit {
             product: *b"volume          ",
             revision: *b"0001",
             serial: "vol-1".into(),
-            naa: [0x6F; 16],
+            naa: [0x3F; 8],
             target_name: "iqn.2026-01.org.example:san:vol-1".into(),
             label: "vol-1".into(),
         },

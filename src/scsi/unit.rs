@@ -84,8 +84,8 @@ pub struct Identity {
     pub revision: [u8; 4],
     /// PRODUCT SERIAL NUMBER: printable ASCII, unique per volume, the same for ever.
     pub serial: String,
-    /// NAA designator, format 6h (IEEE registered extended), unique per volume.
-    pub naa: [u8; 16],
+    /// NAA designator, format 3h (locally assigned), unique per volume (SPC-4 section 7.8.6.6.4).
+    pub naa: [u8; 8],
     /// The iSCSI name of the target.
     pub target_name: String,
     /// What REPORT IDENTIFYING INFORMATION tells as text: the volume's name.

@@ -6,14 +6,15 @@
 //! same two doors of the shard as every other piece: [`Shard::permits`] and [`Shard::hand_over`].
 
 use super::core::{Core, Turn};
-use super::failure::{Failure, of_backend};
+use super::failure::Failure;
+use super::meters::{Direction, Stages};
 use super::shard::Shard;
 use super::volume::VolumeIndex;
 use crate::backend::{self, Done, Submitted};
 use crate::base::buffer::Buffer;
 use crate::base::limits::INLINE_PAYLOAD_BYTES_MAX;
 use crate::base::slots::SlotKey;
-use crate::iscsi::{Response, TaskId};
+use crate::iscsi::{Command, Response};
 use crate::reservation::{Access, NexusIndex};
 use crate::scsi::ByteRange;
 
@@ -39,7 +40,7 @@ impl Core {
     pub(crate) fn read_in_place(
         &mut self,
         key: SlotKey,
-        task: TaskId,
+        command: &Command,
         range: ByteRange,
         send: u32,
         turn: &mut Turn<'_, '_>,
@@ -61,12 +62,17 @@ impl Core {
         }
         self.outlists.lend(&mut conn.iscsi);
         let response = Response::good(range.length);
+        let task = command.task;
         let mut answer = |data: &[u8]| conn.iscsi.copy_data_in(task, data, 0, Some(&response));
         let shown = shard
             .channel
             .show(range.offset, u64::from(send), &mut answer);
         if shown {
             session.counters.read_bytes += u64::from(send);
+            session.counters.count_good(Direction::Read);
+            let volume = session.volume.index;
+            let stages = Stages::begin(command.arrived, turn.now());
+            self.meters.ended(volume, Direction::Read, &stages);
             self.mark_dirty(key);
         }
         shown
@@ -105,7 +111,10 @@ impl Core {
         };
         match shard.hand_over(request, turn) {
             Submitted::Done(completion) => {
-                let result = completion.result.map_err(|error| of_backend(&error));
+                let result = match completion.result {
+                    Ok(done) => Ok(done),
+                    Err(error) => Err(self.backend_failed(volume, &error, turn.now())),
+                };
                 (completion.buffer, result)
             }
             Submitted::Pending => unreachable!("the channel said that it answers at once"),

@@ -9,15 +9,18 @@
 
 use super::failure::Failure;
 use super::home::{By, Home};
+use super::journal::{Happening, Journal};
 use super::local::Local;
 use super::shared::Shared;
 use super::store::ReservationUpdate;
 use crate::base::clock::Instant;
 use crate::base::limits::HISTORY_SAVE_INTERVAL;
 use crate::reservation::history::{
-    Actor, Ages, Batch, Cursor, Entry, Event, Excerpt, History, Status, losses, takes_effect,
+    Actor, Ages, Batch, CommandCounts, Cursor, Entry, Event, Excerpt, History, Status, losses,
+    takes_effect,
 };
 use crate::reservation::{self, Nexus, State};
+use crate::volume::VolumeId;
 use crossbeam_channel::Sender;
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
@@ -42,6 +45,10 @@ pub(crate) struct Chronicle {
     due: Cell<bool>,
     /// Who waits for something new, on other threads; those that have given up are gone.
     followers: RefCell<Vec<Follower>>,
+    /// How many commands there were.
+    counts: RefCell<CommandCounts>,
+    /// Who else hears of each, and of which volume they are.
+    told: (VolumeId, Journal),
 }
 
 /// Wakes somebody who waits for something new, if he still does.
@@ -68,12 +75,14 @@ pub(crate) struct Page {
 }
 
 impl Chronicle {
-    pub(crate) fn new(ages: Ages, history: History) -> Self {
+    pub(crate) fn new(ages: Ages, history: History, told: (VolumeId, Journal)) -> Self {
         Self {
             history: RefCell::new(history),
             ages: RefCell::new(ages),
             due: Cell::new(false),
             followers: RefCell::default(),
+            counts: RefCell::default(),
+            told,
         }
     }
 
@@ -154,6 +163,7 @@ impl Chronicle {
     }
 
     fn end(&self, opened: Option<u64>, entry: Entry) {
+        self.tell(&entry);
         match opened {
             Some(sequence) => self.history.borrow_mut().settle(sequence, entry),
             None => self.history.borrow_mut().record(entry),
@@ -162,8 +172,29 @@ impl Chronicle {
     }
 
     fn record(&self, entry: Entry) {
+        self.tell(&entry);
         self.history.borrow_mut().record(entry);
         self.wake_followers();
+    }
+
+    fn tell(&self, entry: &Entry) {
+        self.counts.borrow_mut().note(entry);
+        let (volume, journal) = &self.told;
+        let entry = Box::new(entry.clone());
+        journal.tell(Happening::Reservation {
+            volume: *volume,
+            entry,
+        });
+    }
+
+    /// A PERSISTENT RESERVE IN is answered.
+    pub(crate) fn note_inquiry(&self, service_action: u8) {
+        self.counts.borrow_mut().note_inquiry(service_action);
+    }
+
+    /// How many commands there were.
+    pub(crate) fn counts(&self) -> CommandCounts {
+        *self.counts.borrow()
     }
 
     /// What the store has to be told; for `state`, if that is to be saved too.

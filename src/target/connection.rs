@@ -13,13 +13,15 @@
 
 use super::copies::CopyDesk;
 use super::directory::Redirect;
+use super::drains::Drain;
 use super::local::AbortSelect;
 use super::message::Message;
+use super::meters::{Direction, Stages};
 use super::session::Session;
 use crate::base::buffer::Buffer;
 use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
-use crate::iscsi::{self, Command, DataOutError, LoginSummary, TaskId};
+use crate::iscsi::{self, ChapPolicy, Command, DataOutError, LoginSummary, TaskId};
 use crate::net::{RecvBuffer, SocketId};
 use crate::scsi::Failure;
 use futures_channel::oneshot;
@@ -59,8 +61,16 @@ pub(crate) struct Conn {
     pub(crate) held_bytes: u64,
     /// On the list of connections to flush at the end of the tick.
     pub(crate) dirty: bool,
+    /// When the send under way began.
+    pub(crate) send_began: Instant,
     /// The peer and the initiator's name, once known, for logs.
     pub(crate) initiator: Option<String>,
+    /// What a discovery session has proved.
+    pub(crate) satisfied: Vec<Arc<ChapPolicy>>,
+    /// The target that a login wanted, for whoever hears that it was refused.
+    pub(crate) wanted: Option<String>,
+    /// Why its login was refused, until that is told.
+    pub(crate) refusal: Option<String>,
     pub(crate) session: Option<Box<Session>>,
     /// Copies of this nexus, for RECEIVE COPY RESULTS.
     pub(crate) copies: CopyDesk,
@@ -68,6 +78,8 @@ pub(crate) struct Conn {
     pub(crate) active: Vec<Option<Active>>,
     /// Commands that wait for their turn, in order.
     pub(crate) dormant: VecDeque<Command>,
+    /// Commands that wait for the limits of the volume, in order.
+    pub(crate) limited: VecDeque<Command>,
     /// Tasks that are active and not dormant.
     pub(crate) enabled: u32,
     /// The ORDERED command that is enabled.
@@ -162,6 +174,8 @@ pub(crate) struct Active {
     pub(crate) task: TaskId,
     /// Of its CDB, for those who ask what is in flight.
     pub(crate) opcode: u8,
+    /// How it has come so far.
+    pub(crate) stages: Stages,
     pub(crate) work: Work,
     pub(crate) abort: Option<Abort>,
 }
@@ -170,6 +184,8 @@ pub(crate) struct Active {
 pub(crate) enum Work {
     /// A command that waits for its turn (ORDERED, or behind one that is).
     Dormant,
+    /// A command that waits for the limits of its volume.
+    Limited,
     /// A command that waits for a buffer.
     Starving,
     /// A READ of one piece.
@@ -182,7 +198,26 @@ pub(crate) enum Work {
     Procedure {
         aborted: Rc<Cell<bool>>,
         data: Option<oneshot::Sender<Result<Buffer, DataOutError>>>,
+        /// Which way its data goes.
+        direction: Direction,
+        /// How much of that there is.
+        bytes: u64,
     },
+}
+
+impl Work {
+    /// Which way its data goes, and how much of it there is.
+    pub(crate) const fn moves(&self) -> (Direction, u64) {
+        match self {
+            Self::Read { send, .. } => (Direction::Read, *send as u64),
+            Self::Write { asked } => (Direction::Write, *asked),
+            Self::AwaitData(plan) => (Direction::Write, plan.length),
+            Self::Procedure {
+                direction, bytes, ..
+            } => (*direction, *bytes),
+            Self::Dormant | Self::Limited | Self::Starving => (Direction::Other, 0),
+        }
+    }
 }
 
 /// A WRITE of one piece.
@@ -302,11 +337,16 @@ impl Conn {
             close_by: None,
             held_bytes: 0,
             dirty: false,
+            send_began: Instant::ZERO,
             initiator: None,
+            satisfied: Vec::new(),
+            wanted: None,
+            refusal: None,
             session: None,
             copies: CopyDesk::default(),
             active: Vec::new(),
             dormant: VecDeque::new(),
+            limited: VecDeque::new(),
             enabled: 0,
             ordered: None,
             outstanding: 0,
@@ -324,12 +364,15 @@ impl Conn {
             .filter(|active| active.task == task)
     }
 
-    pub(crate) fn activate(&mut self, command: &Command, work: Work) {
+    /// Enters a task that begins `now`, or goes to wait.
+    pub(crate) fn activate(&mut self, command: &Command, work: Work, now: Instant) {
         let opcode = command.cdb.as_slice().first().copied().unwrap_or(0);
-        self.enter(command.task, opcode, work);
+        let stages = Stages::begin(command.arrived, now);
+        self.enter(command.task, opcode, stages, work);
     }
 
-    pub(crate) fn enter(&mut self, task: TaskId, opcode: u8, work: Work) {
+    /// Enters a task that has come so far.
+    pub(crate) fn enter(&mut self, task: TaskId, opcode: u8, stages: Stages, work: Work) {
         let position = task.index() as usize;
         if self.active.len() <= position {
             self.active.resize_with(position + 1, || None);
@@ -338,6 +381,7 @@ impl Conn {
         let former = self.active[position].replace(Active {
             task,
             opcode,
+            stages,
             work,
             abort: None,
         });
@@ -360,6 +404,20 @@ impl Conn {
             self.ordered = None;
         }
         active
+    }
+
+    /// Whether a drain concerns its session; without one, it does not.
+    pub(crate) fn is_kept_out_by(&self, drain: &Drain) -> bool {
+        let Some(session) = &self.session else {
+            return false;
+        };
+        let name = session.nexus.nexus.initiator.name();
+        drain.concerns(name, self.peer.ip(), session.volume.id, self.local)
+    }
+
+    /// Commands that were taken and not answered.
+    pub(crate) fn in_flight(&self) -> u64 {
+        u64::from(self.enabled) + self.dormant.len() as u64
     }
 
     /// Raises the unit attention for commands that another nexus has aborted, once none of them can

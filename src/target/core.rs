@@ -6,8 +6,10 @@
 use super::connection::{Conn, Phase, Work};
 use super::handover::{Course, Listening};
 use super::home::Home;
+use super::limit::Lines;
 use super::local::{Local, MediumDone, Request};
 use super::message::{Message, Origin, PieceDone, Reply};
+use super::meters::Meters;
 use super::outlists::Outlists;
 use super::shard::{Issued, Shards};
 use super::shared::Shared;
@@ -55,6 +57,7 @@ pub(crate) struct Core {
     pub(crate) issued: Slots<Issued>,
     pub(crate) homes: HashMap<VolumeIndex, Rc<Home>>,
     pub(crate) local: Local,
+    pub(crate) meters: Meters,
     /// Procedures that wait for an answer or a backend request.
     waiters: Slots<Waiter>,
     timers: BinaryHeap<Reverse<(Instant, SlotKey)>>,
@@ -62,6 +65,8 @@ pub(crate) struct Core {
     buffer_queue: VecDeque<BufferWaiter>,
     /// Commands that wait for a buffer.
     pub(crate) starving: VecDeque<(SlotKey, Command)>,
+    /// Commands that wait for the limits of their volumes.
+    pub(crate) lines: Lines,
     dirty: Vec<SlotKey>,
     events: Vec<NetEvent>,
     completions: Vec<Completion>,
@@ -139,10 +144,12 @@ impl Core {
             issued: Slots::with_capacity(limits::ISSUED_PIECES_MAX),
             homes: HashMap::new(),
             local: Local::new(id, reactors),
+            meters: Meters::new(shared.slow_io),
             waiters: Slots::bounded(limits::WAITERS_MAX),
             timers: BinaryHeap::new(),
             buffer_queue: VecDeque::new(),
             starving: VecDeque::new(),
+            lines: Lines::default(),
             dirty: Vec::new(),
             events: Vec::new(),
             completions: Vec::with_capacity(limits::CHANNEL_REQUESTS_MAX.into()),
@@ -153,6 +160,12 @@ impl Core {
             listening: Vec::new(),
             shared,
         }
+    }
+
+    /// What waits for the time of the tick hears it.
+    fn begin_tick(&mut self, now: Instant) {
+        self.local.set_now(now);
+        self.meters.tick(now);
     }
 
     // ---- messages -----------------------------------------------------------------------------
@@ -167,6 +180,19 @@ impl Core {
                     let _ = sender.send(reply);
                 }
             }
+            Message::Wait { volume, ticket } => self.enter_line(volume, ticket, None, turn),
+            Message::Go { volume, ticket } => self.go_on(volume, ticket, turn),
+            Message::Forget {
+                volume,
+                reactor,
+                connection,
+                tasks,
+            } => {
+                let now = turn.now();
+                let flow = (reactor, connection);
+                self.lines
+                    .change(volume, |line| line.forget(flow, &tasks, now));
+            }
             Message::Adopt(moving) => self.adopt(*moving, turn),
             Message::Control(request) => self.control(request, turn),
         }
@@ -176,7 +202,7 @@ impl Core {
     pub(crate) fn piece_done(&mut self, done: PieceDone, turn: &mut Turn<'_, '_>) {
         match done.origin {
             Origin::Task { connection, task } => {
-                self.task_piece_done(connection, task, done.buffer, done.result, turn);
+                self.task_piece_done(connection, task, done, turn);
             }
             Origin::Procedure(token) => {
                 if let Some(Waiter::Medium(sender)) = self.waiters.remove(token) {
@@ -494,6 +520,7 @@ impl Core {
             Ok(SendOutcome::Underway) => {
                 conn.sending = true;
                 conn.sending_bytes = bytes;
+                conn.send_began = turn.tick.now;
             }
             Ok(SendOutcome::Done(mut gather)) => {
                 clear(&mut gather, &mut turn.tick.driver.pool);
@@ -515,10 +542,15 @@ impl Core {
         clear(&mut gather, &mut turn.tick.driver.pool);
         self.outlists.take_back(gather);
         if let Some(conn) = self.connections.get_mut(key) {
+            let (began, bytes) = (conn.send_began, conn.sending_bytes);
             conn.sending = false;
             conn.sending_bytes = 0;
             if conn.iscsi.queued_bytes() > 0 || conn.phase != Phase::Full {
                 self.mark_dirty(key);
+            }
+            let now = turn.now();
+            if self.meters.is_slow(began, now) {
+                self.tell_slow_send(key, bytes, began, now);
             }
             self.pump(key, turn);
         }
@@ -594,7 +626,9 @@ impl Core {
             self.shards.next_deadline()
         };
         let net = self.net.next_deadline();
-        [timer, sweep, reclaim, channels, net]
+        let serving = self.course == Course::Serving;
+        let limits = self.lines.next_deadline().filter(|_| serving);
+        [timer, sweep, reclaim, channels, net, limits]
             .into_iter()
             .flatten()
             .min()
@@ -616,7 +650,7 @@ impl App for Core {
             inbox: VecDeque::new(),
             id: self.id,
         };
-        self.local.set_now(turn.now());
+        self.begin_tick(turn.now());
         self.receive(message, &mut turn);
         while let Some(message) = turn.inbox.pop_front() {
             self.receive(message, &mut turn);
@@ -630,10 +664,13 @@ impl App for Core {
             id: self.id,
         };
         let turn = &mut turn;
-        self.local.set_now(turn.now());
+        self.begin_tick(turn.now());
         let mut busy = self.poll_net(turn);
         busy |= self.poll_backends(turn);
         busy |= self.expire_timers(turn);
+        if self.lines.next_deadline().is_some() && self.course == Course::Serving {
+            busy |= self.release_due(turn);
+        }
         self.sweep(turn);
         if self.course == Course::Holding {
             self.end_unsettled(turn);

@@ -1,7 +1,9 @@
 //! What a login looks up: the targets by name, and the portals.
 
+use super::drains::Drain;
 use super::volume::Volume;
-use crate::iscsi::TargetRecord;
+use crate::iscsi::{AuthPolicy, ChapPolicy, TargetRecord};
+use crate::volume::IscsiName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ pub(crate) struct Directory {
     /// By normalised iSCSI name.
     pub(crate) targets: BTreeMap<String, Arc<Volume>>,
     pub(crate) portals: Vec<PortalRecord>,
+    /// Nodes that are out of service.
+    pub(crate) drains: Vec<Arc<Drain>>,
     /// Logins are refused: the target is draining.
     pub(crate) draining: bool,
 }
@@ -27,7 +31,8 @@ pub(crate) struct PortalRecord {
     pub(crate) redirect: Option<Arc<Redirect>>,
 }
 
-/// Where a portal sends every login but those of discovery sessions (RFC 7143 section 6.3.1).
+/// Where a portal, or a drain, sends every login but those of discovery sessions (RFC 7143 section
+/// 6.3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     /// TargetAddress without a portal group tag: `ADDR:PORT` or `NAME:PORT` (section 13.8).
@@ -36,7 +41,38 @@ pub struct Redirect {
     pub permanent: bool,
 }
 
+/// What SendTargets finds for an initiator.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) records: Vec<TargetRecord>,
+    /// Targets that are not shown because they ask for CHAP and the initiator has not proved itself to
+    /// them.
+    pub(crate) unproved: usize,
+}
+
+/// Who asks for targets.
+pub(crate) struct Seeker<'a> {
+    pub(crate) initiator: &'a str,
+    pub(crate) peer: IpAddr,
+    /// The address that its connection reached.
+    pub(crate) reached: SocketAddr,
+    /// The CHAP policies that it has satisfied.
+    pub(crate) satisfied: &'a [Arc<ChapPolicy>],
+}
+
 impl Directory {
+    /// The drain that keeps this initiator off a volume, if any.
+    pub(crate) fn drain_of(
+        &self,
+        initiator: &str,
+        address: IpAddr,
+        volume: &Volume,
+        reached: SocketAddr,
+    ) -> Option<&Arc<Drain>> {
+        let mut drains = self.drains.iter();
+        drains.find(|drain| drain.concerns(initiator, address, volume.id, reached))
+    }
+
     /// The tags of all portal groups, ascending.
     pub(crate) fn tags(&self) -> Vec<u16> {
         let mut tags: Vec<u16> = self.portals.iter().map(|portal| portal.tag).collect();
@@ -48,27 +84,55 @@ impl Directory {
     /// What SendTargets tells an initiator (RFC 7143 section 4.3): the targets it may use, under the
     /// addresses of every portal. A portal on a wildcard address is given out under the address that
     /// this connection reached.
-    pub(crate) fn records(
-        &self,
-        initiator: &str,
-        peer: IpAddr,
-        reached: SocketAddr,
-        only: Option<&str>,
-    ) -> Vec<TargetRecord> {
-        self.targets
-            .values()
-            .filter(|volume| only.is_none_or(|name| name.eq_ignore_ascii_case(&volume.name)))
-            .filter(|volume| volume.access.shows(peer, initiator))
-            .map(|volume| TargetRecord {
+    ///
+    /// A target that asks for CHAP is shown to those alone who have satisfied it.
+    pub(crate) fn find(&self, seeker: &Seeker<'_>, only: Option<&str>) -> Found {
+        let mut found = Found::default();
+        let Ok(initiator) = IscsiName::new(seeker.initiator) else {
+            return found;
+        };
+        for volume in self.targets.values() {
+            let access = &volume.access;
+            if only.is_some_and(|name| !name.eq_ignore_ascii_case(&volume.name))
+                || !access.is_open_to(seeker.peer, &initiator)
+            {
+                continue;
+            }
+            if !access.is_satisfied_by(seeker.satisfied) {
+                found.unproved += 1;
+                continue;
+            }
+            let portals = self.portals.iter();
+            found.records.push(TargetRecord {
                 name: volume.name.clone(),
                 alias: None,
-                addresses: self
-                    .portals
-                    .iter()
-                    .map(|p| (p.address_for(reached), p.tag))
+                addresses: portals
+                    .map(|portal| (portal.address_for(seeker.reached), portal.tag))
                     .collect(),
-            })
-            .collect()
+            });
+        }
+        found
+    }
+
+    /// What a discovery session may prove: the CHAP policies of the targets that networks and names
+    /// let it use, each once.
+    pub(crate) fn discovery_policy(&self, peer: IpAddr, initiator: &str) -> AuthPolicy {
+        let mut policies: Vec<Arc<ChapPolicy>> = Vec::new();
+        let Ok(initiator) = IscsiName::new(initiator) else {
+            return AuthPolicy::None;
+        };
+        for volume in self.targets.values() {
+            if let AuthPolicy::Chap(policy) = &volume.access.auth
+                && !policies.iter().any(|known| Arc::ptr_eq(known, policy))
+                && volume.access.is_open_to(peer, &initiator)
+            {
+                policies.push(Arc::clone(policy));
+            }
+        }
+        match policies.is_empty() {
+            true => AuthPolicy::None,
+            false => AuthPolicy::Optional(policies),
+        }
     }
 }
 

@@ -6,12 +6,15 @@
 use super::chronicle::Restored;
 use super::core::{Core, Turn};
 use super::directory::{Directory, PortalRecord, Redirect};
+use super::drains::Drain;
 use super::failure::Failure;
 use super::home::Home;
 use super::in_flight::InFlight;
+use super::journal::Journal;
 use super::local::Local;
 use super::medium::Medium;
 use super::message::{Announce, Call, Message, UnitChange};
+use super::meters::Tally;
 use super::shards::{ShardMap, ShardPlacement};
 use super::shared::{ConnectionPlacement, Shared, SharedConfig};
 use super::store::ReservationStore;
@@ -22,7 +25,7 @@ use crate::backend::Store;
 use crate::base::clock::Instant;
 use crate::base::limits;
 use crate::base::rcu::{self, RcuCell};
-use crate::iscsi::{self, AsyncEvent};
+use crate::iscsi;
 use crate::net::{Net, NetConfig};
 use crate::reactor::{self, NotSent, Reactors, Seat};
 use crate::reservation::history::Status;
@@ -61,6 +64,10 @@ pub struct TargetConfig {
     pub connection_placement: ConnectionPlacement,
     /// Where durable reservations go.
     pub reservations: Arc<dyn ReservationStore>,
+    /// Who hears what happens.
+    pub journal: Journal,
+    /// From how long on an I/O is told as slow; `None`: never.
+    pub slow_io: Option<Duration>,
 }
 
 /// A volume to be served.
@@ -142,6 +149,27 @@ pub enum TargetError {
     /// A portal could not be opened.
     #[error("the portal can't be opened")]
     Portal(#[source] io::Error),
+    /// A volume is being formatted or sanitized.
+    #[error("volume {volume} is being formatted or sanitized")]
+    BeingErased {
+        /// The volume's name.
+        volume: String,
+    },
+    /// A volume could not be held.
+    #[error(
+        "writes of volume {volume} that were under way did not end in time: an initiator has not sent \
+         their data, or the disk hangs"
+    )]
+    NotHeld {
+        /// The volume's name.
+        volume: String,
+    },
+    /// What was to be done at one instant took too long.
+    #[error("it took longer than the {} seconds for which I/O may wait", limit.as_secs())]
+    HoldExpired {
+        /// The longest that I/O waits.
+        limit: Duration,
+    },
     /// The reactors did not answer in time.
     #[error("the reactors did not answer within {} seconds", ANSWER_TIMEOUT.as_secs())]
     TimedOut,
@@ -174,16 +202,24 @@ pub struct SessionInfo {
     pub tsih: u16,
     /// The initiator's address.
     pub address: SocketAddr,
+    /// The address of this target that it reached.
+    pub portal: SocketAddr,
     /// The reactor that owns the connection.
     pub reactor: usize,
     /// Whether headers carry CRC32C.
     pub header_digest: bool,
     /// Whether data carries CRC32C.
     pub data_digest: bool,
+    /// All that its login has agreed on.
+    pub parameters: iscsi::Parameters,
     /// When it logged in.
     pub since: Instant,
     /// SCSI commands taken.
     pub commands: u64,
+    /// All that it has done.
+    pub tally: Tally,
+    /// Commands taken and not answered.
+    pub in_flight: u64,
     /// Bytes sent as Data-In.
     pub read_bytes: u64,
     /// Bytes written.
@@ -219,6 +255,7 @@ pub(super) struct Control {
     reactors: Option<Reactors<Message>>,
     volumes: Vec<Option<Arc<Volume>>>,
     portals: Vec<PortalRecord>,
+    pub(super) drains: Vec<Arc<Drain>>,
     draining: bool,
 }
 
@@ -252,6 +289,7 @@ impl Target {
             reactors,
             volumes: Vec::new(),
             portals: Vec::new(),
+            drains: Vec::new(),
             draining: false,
         };
         Self {
@@ -303,7 +341,7 @@ impl Target {
         self.ask(home, move |local, shared| async move {
             let call = || Call::Attach(Arc::clone(&attached));
             local.call_all(call, None).await?;
-            let home = Home::new(Arc::clone(&attached), restored);
+            let home = Home::new(Arc::clone(&attached), restored, shared.journal.clone());
             if !handed_over {
                 home.note_start(&local, &shared);
             }
@@ -510,7 +548,7 @@ impl Target {
         for reactor in 0..self.shared.reactors {
             self.ask(reactor, move |local, _| async move {
                 local
-                    .with_core(move |core, _| core.ask_for_logout(seconds))
+                    .with_core(move |core, _| core.ask_for_logout(seconds, None))
                     .await
             })??;
         }
@@ -567,6 +605,16 @@ impl Target {
 
     // ---- helpers ------------------------------------------------------------------------------
 
+    /// How many reactors there are.
+    pub(super) fn reactors(&self) -> usize {
+        self.shared.reactors
+    }
+
+    /// Wakes a reactor.
+    pub(super) fn nudge(&self, reactor: usize) {
+        self.shared.nudge(reactor);
+    }
+
     #[allow(
         clippy::disallowed_types,
         reason = "the control plane's own, off the I/O path"
@@ -577,13 +625,28 @@ impl Target {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn publish(&self, control: &Control) {
+    /// What the reactors share.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How busy a reactor is; nothing of one that is stepped, or has stopped.
+    pub(super) fn counters(&self, reactor: usize) -> Option<Arc<reactor::Counters>> {
+        let control = self.control();
+        control
+            .reactors
+            .as_ref()
+            .map(|reactors| reactors.counters(reactor))
+    }
+
+    pub(super) fn publish(&self, control: &Control) {
         let volumes = control.volumes.iter().flatten();
         let directory = Directory {
             targets: volumes
                 .map(|volume| (volume.name.clone(), Arc::clone(volume)))
                 .collect(),
             portals: control.portals.clone(),
+            drains: control.drains.clone(),
             draining: control.draining,
         };
         self.shared.directory.store(directory, &rcu::pin());
@@ -659,6 +722,8 @@ pub(super) fn prepare(
         shard_bytes: config.shard_bytes,
         connection_placement: config.connection_placement,
         store: config.reservations,
+        journal: config.journal,
+        slow_io: config.slow_io,
     })?;
     let net = config.net;
     let for_cores = Arc::clone(&shared);
@@ -722,27 +787,20 @@ impl Core {
                 port: session.nexus.nexus.target_port,
                 tsih: session.nexus.tsih,
                 address: conn.peer,
+                portal: conn.local,
                 reactor: self.id,
-                header_digest: session.header_digest,
-                data_digest: session.data_digest,
+                header_digest: session.parameters.header_digest,
+                data_digest: session.parameters.data_digest,
+                parameters: session.parameters,
                 since: session.since,
                 commands: session.counters.commands,
+                tally: session.counters,
+                in_flight: conn.in_flight(),
                 read_bytes: session.counters.read_bytes,
                 written_bytes: session.counters.written_bytes,
             })
         });
         infos.collect()
-    }
-
-    fn ask_for_logout(&mut self, seconds: u16) {
-        for key in self.connections.keys() {
-            if let Some(conn) = self.connections.get_mut(key)
-                && conn.session.is_some()
-            {
-                conn.iscsi.send_async(AsyncEvent::RequestLogout { seconds });
-            }
-            self.mark_dirty(key);
-        }
     }
 }
 

@@ -15,6 +15,7 @@
 use super::attend::Notices;
 use super::chronicle::{Chronicle, Restored};
 use super::failure::Failure;
+use super::journal::Journal;
 use super::message::Task;
 use super::nexuses::NexusTable;
 use super::owed::Owed;
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     /// Unit attentions that some session has yet to hear.
     pub(super) notices: Notices,
     pub(crate) takeovers: Takeovers,
+    /// It has been said that places run short.
+    pub(super) shortage_told: bool,
 }
 
 /// A session of the volume.
@@ -80,7 +83,7 @@ pub(crate) struct Seat {
 
 impl Home {
     /// The home of a freshly attached volume with what outlived its last stop.
-    pub(crate) fn new(volume: Arc<Volume>, restored: Restored) -> Rc<Self> {
+    pub(crate) fn new(volume: Arc<Volume>, restored: Restored, journal: Journal) -> Rc<Self> {
         let inner = Inner {
             state: restored.state,
             nexuses: NexusTable::default(),
@@ -88,12 +91,14 @@ impl Home {
             owed: Owed::default(),
             notices: Notices::default(),
             takeovers: Takeovers::default(),
+            shortage_told: false,
         };
+        let told = (volume.id, journal);
         let home = Rc::new(Self {
             volume,
             inner: RefCell::new(inner),
             serial: Serial::default(),
-            chronicle: Chronicle::new(restored.ages, restored.history),
+            chronicle: Chronicle::new(restored.ages, restored.history, told),
             aborting: RefCell::default(),
             unsaved: Cell::new(false),
             changing: Cell::new(false),

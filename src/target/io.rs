@@ -6,12 +6,15 @@
 use super::at_once::Errand;
 use super::connection::{Active, Conn, Phase, Quiet, Work, WritePlan};
 use super::core::{Core, Turn};
+use super::limit::Credit;
 use super::local::{AbortSelect, Answer};
-use super::message::{Origin, Piece};
+use super::message::{Origin, Piece, PieceDone};
+use super::meters::{Direction, SlowTask, Stages};
 use super::procedure::Procedure;
 use super::reserve::Refused;
 use crate::backend::{self, Done, zeros};
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::gather::Payload;
 use crate::base::limits::{BUFFER_BYTES_MAX, CONNECTION_BUFFER_BYTES_MAX};
 use crate::base::slots::SlotKey;
@@ -43,7 +46,7 @@ impl Core {
             return self.enable(key, command, turn);
         }
         let _ = conn.iscsi.refuse_data_out(command.task);
-        conn.activate(&command, Work::Dormant);
+        conn.activate(&command, Work::Dormant, turn.now());
         conn.dormant.push_back(command);
     }
 
@@ -98,13 +101,13 @@ impl Core {
                 }
             }
         }
-        self.start(key, command, attention, turn);
+        self.start(key, command, attention, Credit::Ask, turn);
         if ordered && let Some(conn) = self.connections.get_mut(key) {
             conn.ordered = conn.active_mut(task).is_some().then_some(task);
         }
     }
 
-    /// Starts a command anew that waited for a buffer.
+    /// Starts a command anew that waited for a buffer, or for the limits of its volume.
     pub(crate) fn retry(&mut self, key: SlotKey, command: Command, turn: &mut Turn<'_, '_>) {
         let task = command.task;
         let Some(conn) = self.connections.get_mut(key) else {
@@ -112,7 +115,7 @@ impl Core {
         };
         let ordered = conn.ordered == Some(task);
         conn.deactivate(task);
-        self.start(key, command, None, turn);
+        self.start(key, command, None, Credit::Has, turn);
         if let (true, Some(conn)) = (ordered, self.connections.get_mut(key)) {
             conn.ordered = conn.active_mut(task).is_some().then_some(task);
         }
@@ -124,6 +127,7 @@ impl Core {
         key: SlotKey,
         command: Command,
         attention: Option<UnitAttention>,
+        credit: Credit,
         turn: &mut Turn<'_, '_>,
     ) {
         let Some(conn) = self.connections.get_mut(key) else {
@@ -143,7 +147,15 @@ impl Core {
             attention,
             timestamp_ms: self.shared.wall_clock_ms(turn.tick.now),
         };
-        match scsi::plan(cdb, &view) {
+        let volume = (session.volume.index, session.volume.home);
+        let plan = scsi::plan(cdb, &view);
+        if self.lines.has(volume.0)
+            && credit == Credit::Ask
+            && let Some(wait) = self.ask_credit(volume, &command, &plan, turn.now())
+        {
+            return self.wait_for_credit(key, command, volume, wait, turn);
+        }
+        match plan {
             Plan::Read { range, .. } if self.is_short(key, &range) => {
                 self.read(key, command, range, turn);
             }
@@ -157,13 +169,14 @@ impl Core {
                 self.write(key, command, range, durable, turn);
             }
             Plan::Reply(reply) => {
+                self.measure_reply(key, &command, turn.now());
                 self.answer(key, command.task, Answer::of_reply(reply), turn);
             }
             Plan::Fail(failure) => {
                 self.note_refusal(key, &command, &failure, turn);
                 self.answer(key, command.task, Answer::Failed(failure), turn);
             }
-            plan => self.start_procedure(key, command, plan),
+            plan => self.start_procedure(key, command, plan, turn.now()),
         }
     }
 
@@ -224,14 +237,14 @@ impl Core {
         let (volume, nexus) = (session.volume.index, session.nexus.index);
         let always_zero = session.volume.always_zero;
         let at_once = self.is_at_once(volume, session.volume.shards.owner(range.offset));
-        if at_once && !always_zero && self.read_in_place(key, command.task, range, send, turn) {
+        if at_once && !always_zero && self.read_in_place(key, &command, range, send, turn) {
             // The peer's next bytes may have waited for room in the send queue.
             return self.pump(key, turn);
         }
         let buffer = match always_zero {
             true => None,
             false => match self.buffer_for(key, asked, turn) {
-                None => return self.starve(key, command),
+                None => return self.starve(key, command, turn.now()),
                 buffer => buffer,
             },
         };
@@ -245,11 +258,12 @@ impl Core {
                 nexus,
             };
             let (buffer, result) = self.run_errand(errand, turn);
-            return self.conclude(key, command.task, work, buffer, result, turn);
+            let stages = Stages::begin(command.arrived, turn.now());
+            return self.conclude(key, command.task, (work, stages), buffer, result, turn);
         }
         if let Some(conn) = self.connections.get_mut(key) {
             conn.held_bytes += asked;
-            conn.activate(&command, work);
+            conn.activate(&command, work, turn.now());
         }
         self.launch(key, command.task, backend::Op::Read, range, buffer, turn);
     }
@@ -277,7 +291,7 @@ impl Core {
         turn: &mut Turn<'_, '_>,
     ) {
         let Some(buffer) = self.buffer_for(key, range.length, turn) else {
-            return self.starve(key, command);
+            return self.starve(key, command, turn.now());
         };
         let Some(conn) = self.connections.get_mut(key) else {
             return;
@@ -288,7 +302,7 @@ impl Core {
             length: range.length,
             durable,
         };
-        conn.activate(&command, Work::AwaitData(plan));
+        conn.activate(&command, Work::AwaitData(plan), turn.now());
         conn.iscsi.accept_data_out(command.task, buffer, 0);
     }
 
@@ -315,6 +329,7 @@ impl Core {
                     length: plan.length,
                 };
                 active.work = Work::Write { asked: plan.length };
+                active.stages.launched = turn.now();
                 let op = backend::Op::Write {
                     durable: plan.durable,
                 };
@@ -332,9 +347,14 @@ impl Core {
                     let _ = sender.send(result.map(|()| buffer));
                 }
             }
-            (Work::Dormant | Work::Starving | Work::Read { .. } | Work::Write { .. }, _) => {
-                turn.tick.driver.pool.recycle(buffer)
-            }
+            (
+                Work::Dormant
+                | Work::Limited
+                | Work::Starving
+                | Work::Read { .. }
+                | Work::Write { .. },
+                _,
+            ) => turn.tick.driver.pool.recycle(buffer),
         }
     }
 
@@ -367,12 +387,15 @@ impl Core {
             nexus,
         };
         let (buffer, result) = self.run_errand(errand, turn);
-        if let Some(conn) = self.connections.get_mut(key) {
-            conn.held_bytes -= range.length;
-            conn.deactivate(task);
-        }
         let asked = range.length;
-        self.conclude(key, task, Work::Write { asked }, buffer, result, turn);
+        let ended = self.connections.get_mut(key).and_then(|conn| {
+            conn.held_bytes -= asked;
+            conn.deactivate(task)
+        });
+        if let Some(Active { stages, .. }) = ended {
+            let work = Work::Write { asked };
+            self.conclude(key, task, (work, stages), buffer, result, turn);
+        }
     }
 
     // ---- one piece ----------------------------------------------------------------------------
@@ -422,15 +445,27 @@ impl Core {
         &mut self,
         key: SlotKey,
         task: TaskId,
-        buffer: Option<Buffer>,
-        result: Result<Done, Failure>,
+        done: PieceDone,
         turn: &mut Turn<'_, '_>,
     ) {
+        let PieceDone {
+            buffer,
+            result,
+            issued,
+            ..
+        } = done;
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
         conn.outstanding -= 1;
-        let Some(Active { work, abort, .. }) = conn.deactivate(task) else {
+        let Some(Active {
+            work,
+            abort,
+            opcode,
+            stages,
+            ..
+        }) = conn.deactivate(task)
+        else {
             return;
         };
         if let Work::Read { asked, .. } | Work::Write { asked } = work {
@@ -442,7 +477,17 @@ impl Core {
             }
             return self.abort_settled(key, task, &abort, turn);
         }
-        self.conclude(key, task, work, buffer, result, turn);
+        let now = turn.now();
+        if self.meters.is_slow(stages.came, now) {
+            let (direction, bytes) = work.moves();
+            let task = SlowTask {
+                opcode,
+                direction,
+                stages,
+            };
+            self.tell_slow_piece(key, task, bytes, issued, now);
+        }
+        self.conclude(key, task, (work, stages), buffer, result, turn);
     }
 
     /// Answers a READ or WRITE of one piece.
@@ -450,7 +495,7 @@ impl Core {
         &mut self,
         key: SlotKey,
         task: TaskId,
-        work: Work,
+        (work, stages): (Work, Stages),
         buffer: Option<Buffer>,
         result: Result<Done, Failure>,
         turn: &mut Turn<'_, '_>,
@@ -464,6 +509,9 @@ impl Core {
                 let payload = buffer.map_or(Payload::Static(zeros()), Payload::Buffer);
                 if let Some(session) = conn.session.as_mut() {
                     session.counters.read_bytes += u64::from(send);
+                    session.counters.count_good(Direction::Read);
+                    let volume = session.volume.index;
+                    self.meters.ended(volume, Direction::Read, &stages);
                 }
                 let response = Response::good(asked);
                 let range = 0..send as usize;
@@ -477,6 +525,9 @@ impl Core {
             (Work::Write { asked }, Ok(_)) => {
                 if let Some(session) = conn.session.as_mut() {
                     session.counters.written_bytes += asked;
+                    session.counters.count_good(Direction::Write);
+                    let volume = session.volume.index;
+                    self.meters.ended(volume, Direction::Write, &stages);
                 }
                 if let Some(buffer) = buffer {
                     turn.tick.driver.pool.recycle(buffer);
@@ -490,7 +541,11 @@ impl Core {
                 self.fail(key, task, &failure, turn);
             }
             (
-                Work::Dormant | Work::Starving | Work::AwaitData(_) | Work::Procedure { .. },
+                Work::Dormant
+                | Work::Limited
+                | Work::Starving
+                | Work::AwaitData(_)
+                | Work::Procedure { .. },
                 Ok(_),
             ) => {}
         }
@@ -502,17 +557,17 @@ impl Core {
     /// No buffer is free: the command waits for one. What comes behind it on its connection goes on,
     /// so that writes which have a buffer get their data and give it back: data that comes along
     /// with the waiting command is dropped, and asked for again by R2T once there is room.
-    fn starve(&mut self, key: SlotKey, command: Command) {
+    fn starve(&mut self, key: SlotKey, command: Command, now: Instant) {
         if let Some(conn) = self.connections.get_mut(key) {
             let _ = conn.iscsi.refuse_data_out(command.task);
-            conn.activate(&command, Work::Starving);
+            conn.activate(&command, Work::Starving, now);
             self.starving.push_back((key, command));
         }
     }
 
     // ---- procedures ---------------------------------------------------------------------------
 
-    fn start_procedure(&mut self, key: SlotKey, command: Command, plan: Plan) {
+    fn start_procedure(&mut self, key: SlotKey, command: Command, plan: Plan, now: Instant) {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
@@ -534,11 +589,14 @@ impl Core {
             aborted: Rc::clone(&aborted),
             shared: self.shared.clone(),
         };
+        let (direction, bytes) = Direction::of_plan(&plan);
         let work = Work::Procedure {
             aborted,
             data: None,
+            direction,
+            bytes,
         };
-        conn.activate(&command, work);
+        conn.activate(&command, work, now);
         conn.outstanding += 1;
         self.local.spawn(procedure.run(plan));
     }
@@ -611,9 +669,14 @@ impl Core {
             return;
         };
         conn.outstanding -= 1;
-        let abort = conn.deactivate(task).and_then(|active| active.abort);
-        match abort {
-            Some(abort) => self.abort_settled(key, task, &abort, turn),
+        match conn.deactivate(task) {
+            Some(Active {
+                abort: Some(abort), ..
+            }) => self.abort_settled(key, task, &abort, turn),
+            Some(active) => {
+                self.measure_procedure(key, &active, &answer, turn.now());
+                self.answer(key, task, answer, turn);
+            }
             None => self.answer(key, task, answer, turn),
         }
         self.pump(key, turn);
@@ -628,6 +691,7 @@ impl Core {
         let Some(session) = conn.session.as_mut() else {
             return;
         };
+        session.counters.count_failure(failure);
         let modes = session.volume.unit.load(turn.tick.guard).modes.current;
         if modes.attention_interlock == AttentionInterlock::KeepAndRaise {
             match failure.status {

@@ -5,7 +5,9 @@
 //! the executor of its reactor. A procedure never touches the reactor's state: it posts a
 //! [`Request`] and awaits the answer, and the reactor serves the requests with everything at hand.
 
+use super::gate::Gate;
 use super::message::{Call, Failure, Piece, Reply};
+use super::volume::VolumeIndex;
 use crate::base::buffer::Buffer;
 use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
@@ -13,7 +15,7 @@ use crate::iscsi::{DataOutError, TaskId};
 use async_executor::LocalExecutor;
 use futures_channel::oneshot;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -141,6 +143,8 @@ struct Inner {
     outliving: RefCell<Vec<String>>,
     now: Cell<Instant>,
     serial: Cell<u64>,
+    /// The gates of volumes that have needed one.
+    gates: RefCell<HashMap<VolumeIndex, Rc<Gate>>>,
 }
 
 impl Local {
@@ -156,6 +160,7 @@ impl Local {
                 outliving: RefCell::default(),
                 now: Cell::default(),
                 serial: Cell::new(0),
+                gates: RefCell::default(),
             }),
         }
     }
@@ -182,6 +187,16 @@ impl Local {
     /// A number that this reactor has not given out before.
     pub(crate) fn next_serial(&self) -> u64 {
         self.inner.serial.replace(self.inner.serial.get() + 1)
+    }
+
+    /// The gate that the volume's writes of several pieces pass on this reactor.
+    pub(crate) fn gate(&self, volume: VolumeIndex) -> Rc<Gate> {
+        Rc::clone(self.inner.gates.borrow_mut().entry(volume).or_default())
+    }
+
+    /// The volume is gone from this reactor.
+    pub(crate) fn forget_gate(&self, volume: VolumeIndex) {
+        self.inner.gates.borrow_mut().remove(&volume);
     }
 
     /// Starts a procedure.

@@ -1,33 +1,25 @@
 //! Logins: who may come in, where the session will live, and its seat.
 
+use super::admission::admission;
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
-use super::directory::Redirect;
+use super::directory::{Directory, Found, Redirect, Seeker};
 use super::handover::Course;
-use super::home::{Home, Seat};
-use super::local::Local;
-use super::message::{Announce, Call, SessionNexus};
-use super::scope;
+use super::journal::{Happening, Login};
 use super::session::Session;
-use super::shared::{ConnectionPlacement, Shared};
-use super::volume::Access;
-use crate::base::clock::Instant;
+use super::volume::{Access, Volume};
 use crate::base::limits;
-use crate::base::rcu;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{
-    self, AuthPolicy, Identity, LoginIdentity, LoginStatus, LoginSummary, Offer, Portal,
-    SendTargetsRequest, SessionType,
+    self, Identity, LoginIdentity, LoginStatus, LoginSummary, Offer, Portal, SendTargetsRequest,
+    SessionType,
 };
 use crate::reservation::{InitiatorPort, Nexus};
-use crate::scsi::attention::UnitAttention;
-use crate::scsi::data_buffer::NexusBuffers;
 use crate::volume::{Denied, IscsiName};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// An initiator that may log in is to do so.
 enum Welcome {
@@ -35,6 +27,24 @@ enum Welcome {
     Here(Identity),
     /// At another portal, to which it has to prove who it is.
     Elsewhere(Arc<Redirect>),
+}
+
+const DRAINED: &str = "the node is drained; `holdfast session admit` lets it in again";
+
+/// Where a login is to go instead, by its drain or its portal. An error: it is to go nowhere.
+fn elsewhere(
+    conn: &Conn,
+    identity: &LoginIdentity,
+    volume: &Volume,
+    directory: &Directory,
+) -> Result<Option<Arc<Redirect>>, &'static str> {
+    match directory.drain_of(&identity.initiator_name, conn.peer.ip(), volume, conn.local) {
+        Some(drain) => match &drain.redirect {
+            Some(redirect) => Ok(Some(Arc::clone(redirect))),
+            None => Err(DRAINED),
+        },
+        None => Ok(conn.redirect.clone()),
+    }
 }
 
 impl Core {
@@ -100,15 +110,7 @@ impl Core {
         };
         conn.initiator = Some(identity.initiator_name.clone());
         let directory = self.shared.directory.load(turn.tick.guard);
-        let refused = |status: LoginStatus, why: &str| {
-            tracing::warn!(
-                peer = %conn.peer,
-                initiator = identity.initiator_name,
-                target_name = identity.target_name,
-                "login refused: {why}"
-            );
-            status
-        };
+        let refused = |status: LoginStatus, why: &str| (status, why.to_owned());
         let answer = if directory.draining {
             Err(refused(
                 LoginStatus::ServiceUnavailable,
@@ -118,7 +120,7 @@ impl Core {
             Ok(Welcome::Here(Identity {
                 target_portal_group_tag: conn.portal_tag,
                 target_alias: None,
-                auth: AuthPolicy::None,
+                auth: directory.discovery_policy(conn.peer.ip(), &identity.initiator_name),
                 require_header_digest: false,
                 require_data_digest: false,
                 offer: Offer::default(),
@@ -137,17 +139,18 @@ impl Core {
                 )),
                 Some(volume) => match volume.access.admit(conn.peer.ip(), identity) {
                     Err((status, why)) => Err(refused(status, &why)),
-                    Ok(()) => Ok(match conn.redirect.clone() {
-                        Some(redirect) => Welcome::Elsewhere(redirect),
-                        None => Welcome::Here(Identity {
+                    Ok(()) => match elsewhere(conn, identity, volume, directory) {
+                        Err(why) => Err(refused(LoginStatus::ServiceUnavailable, why)),
+                        Ok(Some(redirect)) => Ok(Welcome::Elsewhere(redirect)),
+                        Ok(None) => Ok(Welcome::Here(Identity {
                             target_portal_group_tag: conn.portal_tag,
                             target_alias: Some(volume.alias.clone()),
                             auth: volume.access.auth.clone(),
                             require_header_digest: volume.access.require_digests,
                             require_data_digest: volume.access.require_digests,
-                            offer: Offer::default(),
-                        }),
-                    }),
+                            offer: volume.access.offer,
+                        })),
+                    },
                 },
             }
         };
@@ -164,7 +167,17 @@ impl Core {
                 );
                 conn.iscsi.redirect_login(address, *permanent);
             }
-            Err(status) => conn.iscsi.refuse_login(status),
+            Err((status, why)) => {
+                tracing::warn!(
+                    peer = %conn.peer,
+                    initiator = identity.initiator_name,
+                    target_name = identity.target_name,
+                    "login refused: {why}"
+                );
+                conn.refusal = Some(why);
+                conn.wanted = identity.target_name.clone();
+                conn.iscsi.refuse_login(status);
+            }
         }
         self.mark_dirty(key);
     }
@@ -181,6 +194,7 @@ impl Core {
         };
         if summary.identity.session_type == SessionType::Discovery {
             conn.phase = Phase::Full;
+            conn.satisfied = summary.satisfied;
             conn.iscsi.admit(self.shared.next_tsih());
             self.leave_login(key);
             return self.mark_dirty(key);
@@ -237,6 +251,8 @@ impl Core {
                 .unwrap_or_default()
                 .to_vec()
         });
+        let (received, sent) = conn.iscsi.take_pdus();
+        self.meters.count_departed_pdus(received, sent);
         match self.net.detach(turn.tick.driver, socket) {
             Ok(stream) => turn.send(
                 reactor,
@@ -322,6 +338,7 @@ impl Core {
             return;
         };
         conn.phase = Phase::Admitting;
+        conn.wanted.clone_from(&summary.identity.target_name);
         let Some(home) = self.homes.get(&volume) else {
             return self.refuse(key, LoginStatus::TargetRemoved, "the volume is gone", turn);
         };
@@ -333,7 +350,7 @@ impl Core {
             let admitted = admission(&home, &nexus, address, &summary, &local, &shared).await;
             local.run_on_core(move |core, turn| match admitted {
                 Ok((session, reactor)) => core.place(key, session, reactor, turn),
-                Err((status, why)) => core.refuse(key, status, why, turn),
+                Err((status, why)) => core.refuse(key, status, &why, turn),
             });
         });
     }
@@ -371,6 +388,14 @@ impl Core {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
+        // A drain that has begun since asks and drops only sessions that it finds.
+        let directory = self.shared.directory.load(turn.tick.guard);
+        let initiator = session.nexus.nexus.initiator.name();
+        let drain = directory.drain_of(initiator, conn.peer.ip(), &session.volume, conn.local);
+        if drain.is_some() {
+            self.give_up_seat(&session, turn);
+            return self.refuse(key, LoginStatus::ServiceUnavailable, DRAINED, turn);
+        }
         tracing::info!(
             peer = %conn.peer,
             initiator = session.nexus.nexus.initiator.name(),
@@ -379,6 +404,18 @@ impl Core {
             reactor = self.id,
             "session begins"
         );
+        self.meters.open(session.volume.index);
+        self.shared
+            .journal
+            .tell(Happening::LoggedIn(Box::new(Login {
+                volume: session.volume.id,
+                nexus: session.nexus.nexus.clone(),
+                tsih: session.nexus.tsih,
+                address: conn.peer,
+                reactor: self.id,
+                header_digest: session.parameters.header_digest,
+                data_digest: session.parameters.data_digest,
+            })));
         conn.phase = Phase::Full;
         conn.iscsi.admit(session.nexus.tsih);
         conn.session = Some(session);
@@ -399,6 +436,12 @@ impl Core {
             initiator = conn.initiator.as_deref(),
             "login refused: {why}"
         );
+        self.shared.journal.tell(Happening::LoginRefused {
+            initiator: conn.initiator.clone(),
+            address: conn.peer,
+            target: conn.wanted.clone(),
+            reason: why.to_owned(),
+        });
         conn.iscsi.refuse_login(status);
         self.begin_close(key, turn);
     }
@@ -415,173 +458,35 @@ impl Core {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
-        let own = conn
-            .session
-            .as_ref()
-            .map(|session| session.volume.name.clone());
+        let own = conn.session.as_ref().map(|session| &session.volume);
         let only = match request {
             SendTargetsRequest::All => None,
-            SendTargetsRequest::Own => own,
-            SendTargetsRequest::Named(name) => Some(name.clone()),
+            SendTargetsRequest::Own => own.map(|volume| volume.name.as_str()),
+            SendTargetsRequest::Named(name) => Some(name.as_str()),
         };
-        let initiator = conn.initiator.clone().unwrap_or_default();
+        let proved = match own {
+            Some(volume) => volume.access.proved_by_session(),
+            None => &conn.satisfied,
+        };
         let directory = self.shared.directory.load(turn.tick.guard);
-        let records = directory.records(&initiator, conn.peer.ip(), conn.local, only.as_deref());
+        let seeker = Seeker {
+            initiator: conn.initiator.as_deref().unwrap_or_default(),
+            peer: conn.peer.ip(),
+            reached: conn.local,
+            satisfied: proved,
+        };
+        let Found { records, unproved } = directory.find(&seeker, only);
+        if unproved > 0 {
+            tracing::info!(
+                peer = %conn.peer,
+                initiator = conn.initiator.as_deref(),
+                targets = unproved,
+                "discovery does not show targets that ask for CHAP and that the initiator has not \
+                 proved itself to"
+            );
+        }
         conn.iscsi.answer_targets(&records);
         self.mark_dirty(key);
-    }
-}
-
-/// Ends the session that this one reinstates (RFC 7143 section 6.3.5), then takes a seat if there
-/// is one.
-async fn admission(
-    home: &Rc<Home>,
-    nexus: &Nexus,
-    address: IpAddr,
-    summary: &LoginSummary,
-    local: &Local,
-    shared: &Shared,
-) -> Result<(Box<Session>, usize), (LoginStatus, &'static str)> {
-    let volume = &home.volume;
-    if summary.identity.tsih != 0 {
-        // A session has one connection, so there is none to join (MaxConnections=1).
-        let tsih = summary.identity.tsih;
-        let mut seats = home.inner.borrow().seats.clone().into_iter();
-        return Err(
-            if seats.any(|seat| seat.tsih == tsih && seat.nexus == *nexus) {
-                (
-                    LoginStatus::TooManyConnections,
-                    "the session has its connection already",
-                )
-            } else {
-                (
-                    LoginStatus::SessionDoesNotExist,
-                    "there is no session of that handle",
-                )
-            },
-        );
-    }
-    let deadline = local.now() + shared.fence_timeout;
-    let mut reinstated = false;
-    loop {
-        let old = home
-            .inner
-            .borrow()
-            .seats
-            .iter()
-            .find(|seat| seat.nexus == *nexus)
-            .cloned();
-        let Some(old) = old else { break };
-        if local.now() >= deadline {
-            let why = "the session to be reinstated did not end in time";
-            return Err((LoginStatus::ServiceUnavailable, why));
-        }
-        if !std::mem::replace(&mut reinstated, true) {
-            let initiator = nexus.initiator.name();
-            tracing::info!(initiator, tsih = old.tsih, "session reinstatement");
-            home.note_takeover(initiator, old.address, address, local.now());
-        }
-        let call = Call::EndSession {
-            volume: volume.index,
-            tsih: old.tsih,
-            announce: Announce::Silently,
-        };
-        let _ = local.call(old.reactor, call, Some(deadline)).await;
-        if home
-            .inner
-            .borrow()
-            .seats
-            .iter()
-            .any(|seat| seat.tsih == old.tsih)
-        {
-            // On its way to its reactor: it can be ended once it is there.
-            local.sleep(Duration::from_millis(5)).await;
-        }
-    }
-    if volume.closing.load(Ordering::Relaxed) {
-        return Err((LoginStatus::TargetRemoved, "the volume is being removed"));
-    }
-    if shared.directory.load(&rcu::pin()).draining {
-        return Err((
-            LoginStatus::ServiceUnavailable,
-            "the target is shutting down",
-        ));
-    }
-    let mut inner = home.inner.borrow_mut();
-    if inner.seats.len() >= volume.sessions_max.load(Ordering::Relaxed) as usize {
-        let why = "the volume has as many sessions as it takes";
-        return Err((LoginStatus::OutOfResources, why));
-    }
-    let registrant = scope::registrant(volume.reservation_scope, nexus);
-    let Some(index) = inner.nexuses.enter(&registrant) else {
-        let why = "the volume knows as many nexuses as it can remember";
-        return Err((LoginStatus::OutOfResources, why));
-    };
-    let tsih = loop {
-        let tsih = shared.next_tsih();
-        if !inner.seats.iter().any(|seat| seat.tsih == tsih) {
-            break tsih;
-        }
-    };
-    let reactor = match shared.connection_placement {
-        ConnectionPlacement::Home => volume.home,
-        ConnectionPlacement::Spread => (0..shared.reactors)
-            .min_by_key(|reactor| inner.seats.iter().filter(|s| s.reactor == *reactor).count())
-            .unwrap_or(volume.home),
-    };
-    inner.seats.push(Seat {
-        tsih,
-        nexus: nexus.clone(),
-        index,
-        address,
-        reactor,
-        prevents_removal: false,
-    });
-    let mut attentions = inner.take_owed(&registrant);
-    attentions.raise(if reinstated {
-        UnitAttention::NexusLoss
-    } else {
-        UnitAttention::PowerOn
-    });
-    let session = Box::new(Session {
-        volume: Arc::clone(volume),
-        nexus: SessionNexus {
-            nexus: nexus.clone(),
-            index,
-            tsih,
-        },
-        attentions,
-        cleared: None,
-        buffers: NexusBuffers::default(),
-        header_digest: summary.parameters.header_digest,
-        data_digest: summary.parameters.data_digest,
-        since: local.now(),
-        counters: super::session::Counters::default(),
-    });
-    Ok((session, reactor))
-}
-
-impl Home {
-    /// A login ends a session: reports it where that session came from another address.
-    fn note_takeover(&self, initiator: &str, from: IpAddr, to: IpAddr, now: Instant) {
-        let mut inner = self.inner.borrow_mut();
-        let Some(takeover) = inner.takeovers.note(initiator, from, to, now) else {
-            return;
-        };
-        let (volume, count) = (&self.volume.name, takeover.count);
-        if takeover.is_mutual {
-            tracing::warn!(
-                initiator, %volume, one = %from, other = %to, count,
-                "two hosts share one initiator name and throw each other out; reservations can't tell \
-                 them apart: give each host a name of its own"
-            );
-        } else {
-            tracing::warn!(
-                initiator, %volume, %from, %to, count,
-                "a login from another address took a session over: a failover, or two hosts that \
-                 share one initiator name"
-            );
-        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! The medium as a procedure sees it: byte ranges of one volume, over however many shards.
 
+use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::local::{Local, MediumDone, Request};
 use super::message::{Call, LockId, Origin, Piece};
 use super::volume::Volume;
 use crate::backend::{self, Done, Extent};
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::limits::BUFFER_BYTES_MAX;
+use crate::base::rate::Cost;
 use crate::base::rcu;
 use crate::base::slots::SlotKey;
 use crate::reservation::{Access, NexusIndex};
@@ -15,9 +18,13 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Shards that one request for extents asks; whoever wants more asks on from there.
 const EXTENT_PIECES_MAX: usize = 64;
+
+/// How soon a request that waits for limits notices that it has been aborted.
+const ABORT_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One volume's medium, under somebody's rights or the target's own.
 #[derive(Clone)]
@@ -27,6 +34,7 @@ pub(crate) struct Medium {
     check: Option<(NexusIndex, Access)>,
     lock: Option<LockId>,
     aborted: Option<Rc<Cell<bool>>>,
+    paced: bool,
 }
 
 impl Medium {
@@ -38,7 +46,14 @@ impl Medium {
             check: None,
             lock: None,
             aborted: None,
+            paced: false,
         }
+    }
+
+    /// Every request is charged to the volume's limits, and waits for them.
+    pub(crate) fn paced(mut self) -> Self {
+        self.paced = true;
+        self
     }
 
     /// Every request is checked against the reservation as it is then.
@@ -214,6 +229,33 @@ impl Medium {
         Ok(held)
     }
 
+    /// Keeps everybody out of all of the volume until the lock is dropped.
+    pub(crate) async fn lock_whole(&self, deadline: Instant) -> Result<RangeLock, Failure> {
+        let id = LockId {
+            reactor: self.local.reactor(),
+            serial: self.local.next_serial(),
+        };
+        let mut held = RangeLock {
+            medium: Self {
+                lock: Some(id),
+                ..self.clone()
+            },
+            reactors: Vec::new(),
+            id,
+        };
+        // In ascending order, as in `lock` and for the same reason.
+        for reactor in self.volume.shards.owners() {
+            held.reactors.push(reactor);
+            let call = Call::Lock {
+                volume: self.volume.index,
+                range: 0..u64::MAX,
+                id,
+            };
+            self.local.call(reactor, call, Some(deadline)).await?;
+        }
+        Ok(held)
+    }
+
     async fn piece(
         &self,
         op: backend::Op,
@@ -231,7 +273,10 @@ impl Medium {
         range: Range<u64>,
         buffer: Option<Buffer>,
     ) -> Result<MediumDone, Failure> {
-        if self.aborted.as_ref().is_some_and(|aborted| aborted.get()) {
+        if self.paced {
+            self.pace(op, range.end - range.start).await?;
+        }
+        if self.is_aborted() {
             return Err(Failure::aborted());
         }
         let piece = Piece {
@@ -256,6 +301,36 @@ impl Medium {
             Err(failure) => Err(failure),
             Ok(_) => Ok(done),
         }
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.aborted.as_ref().is_some_and(|aborted| aborted.get())
+    }
+
+    /// Waits until a request may be made by the volume's limits, or is aborted. Its reservation is
+    /// checked afterwards.
+    async fn pace(&self, op: backend::Op, length: u64) -> Result<(), Failure> {
+        let bytes = match op {
+            backend::Op::Read | backend::Op::Write { .. } => length,
+            backend::Op::Deallocate | backend::Op::WriteZeros { .. } => 0,
+            backend::Op::Flush | backend::Op::Extents => return Ok(()),
+        };
+        let cost = Cost {
+            operations: 1,
+            bytes,
+        };
+        let volume = self.volume.index;
+        let charge = move |core: &mut Core, turn: &mut Turn<'_, '_>| {
+            let now = turn.now();
+            core.charge(volume, cost, now).map(|due| due.since(now))
+        };
+        let mut left = self.local.with_core(charge).await?.unwrap_or_default();
+        while !left.is_zero() && !self.is_aborted() {
+            let delay = left.min(ABORT_CHECK_INTERVAL);
+            self.local.sleep(delay).await;
+            left -= delay;
+        }
+        Ok(())
     }
 }
 

@@ -1,13 +1,16 @@
 //! What reactors say to each other. Nothing else is shared but what stands behind an RCU cell.
 
 use super::connection::Moving;
+use super::drains::Drain;
 use super::handle::ControlRequest;
 use super::in_flight::InFlight;
+use super::limit::{Limits, Ticket};
 use super::reserve::Sender;
 use super::tokens::Rod;
 use super::volume::{Volume, VolumeIndex};
 use crate::backend;
 use crate::base::buffer::Buffer;
+use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
 use crate::iscsi::TaskId;
 use crate::reservation::history::Entry;
@@ -36,6 +39,17 @@ pub(crate) enum Message {
     },
     /// Its answer.
     Reply { token: SlotKey, reply: Reply },
+    /// To a volume's home: a command waits for the volume's limits.
+    Wait { volume: VolumeIndex, ticket: Ticket },
+    /// From there: it goes on.
+    Go { volume: VolumeIndex, ticket: Ticket },
+    /// To there: these commands of a connection of the sender's wait no longer.
+    Forget {
+        volume: VolumeIndex,
+        reactor: usize,
+        connection: SlotKey,
+        tasks: Vec<TaskId>,
+    },
     /// A connection that moves here at the end of its login.
     Adopt(Box<Moving>),
     /// From another thread.
@@ -74,6 +88,8 @@ pub(crate) struct PieceDone {
     pub(crate) origin: Origin,
     pub(crate) buffer: Option<Buffer>,
     pub(crate) result: Result<backend::Done, Failure>,
+    /// When the backend got it; when it was turned away, if it did not.
+    pub(crate) issued: Instant,
 }
 
 /// Names a range lock: the reactor that took it and a number of its own.
@@ -116,6 +132,11 @@ pub(crate) enum Call {
     Retire(VolumeIndex),
     /// Close it.
     Detach(VolumeIndex),
+    /// Hold it to other limits, or none.
+    Limit {
+        volume: VolumeIndex,
+        limits: Option<Arc<Limits>>,
+    },
     /// Answer when every write that was issued under an older snapshot for these nexuses is over.
     Fence {
         volume: VolumeIndex,
@@ -159,6 +180,8 @@ pub(crate) enum Call {
         volume: VolumeIndex,
         announce: Announce,
     },
+    /// End every session here that this drain concerns, as above.
+    EndDrained(Arc<Drain>),
     /// Take a range lock on a shard here; answer when it holds.
     Lock {
         volume: VolumeIndex,
@@ -167,6 +190,10 @@ pub(crate) enum Call {
     },
     /// Let it go.
     Unlock { volume: VolumeIndex, id: LockId },
+    /// Let no further write of several pieces begin here; answer when none is under way.
+    CloseGate(VolumeIndex),
+    /// Let them begin again.
+    OpenGate(VolumeIndex),
     /// At the volume's home: PERSISTENT RESERVE OUT.
     ReserveOut {
         volume: VolumeIndex,

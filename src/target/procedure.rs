@@ -2,6 +2,7 @@
 
 use super::connection::Conn;
 use super::failure::Failure;
+use super::gate::Passage;
 use super::hold::NexusHold;
 use super::io::of_data_out;
 use super::local::{Answer, Local, Request};
@@ -109,16 +110,29 @@ impl Procedure {
             Plan::Parameters { .. } => Err(Failure::target("parameters were asked for twice")),
             Plan::Verify { range, mode, .. } => self.verify(range, mode).await,
             Plan::WriteAndVerify { range, compare, .. } => {
+                let _passage = self.pass().await;
                 self.write_and_verify(range, compare).await
             }
-            Plan::CompareAndWrite { range, fua, .. } => self.compare_and_write(range, fua).await,
-            Plan::OrWrite { range, fua, .. } => self.or_write(range, fua).await,
+            Plan::CompareAndWrite { range, fua, .. } => {
+                let _passage = self.pass().await;
+                self.compare_and_write(range, fua).await
+            }
+            Plan::OrWrite { range, fua, .. } => {
+                let _passage = self.pass().await;
+                self.or_write(range, fua).await
+            }
             Plan::WriteSame {
                 range,
                 source,
                 deallocate,
-            } => self.write_same(range, source, deallocate).await,
-            Plan::Unmap { ranges } => self.unmap(&ranges).await,
+            } => {
+                let _passage = self.pass().await;
+                self.write_same(range, source, deallocate).await
+            }
+            Plan::Unmap { ranges } => {
+                let _passage = self.pass().await;
+                self.unmap(&ranges).await
+            }
             Plan::LbaStatus(request) => self.lba_status(&request).await,
             // There is no cache of its own to fetch into, and so nothing to report as met.
             Plan::Prefetch { .. } => Ok(Answer::Good { asked: 0 }),
@@ -216,6 +230,11 @@ impl Procedure {
         Medium::new(&self.local, &self.volume)
             .checked(self.nexus.index, access)
             .abortable(&self.aborted)
+    }
+
+    /// Waits until a write of several pieces may begin; until it is dropped, no snapshot is taken.
+    pub(crate) async fn pass(&self) -> Passage {
+        self.local.gate(self.volume.index).pass().await
     }
 
     /// Asks the home of the volume.

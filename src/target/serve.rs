@@ -1,12 +1,13 @@
 //! What a reactor does when another one asks.
 
-use super::connection::{AbortTicket, Funeral, Phase, Quiet};
+use super::connection::{AbortTicket, Conn, Funeral, Phase, Quiet};
 use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::local::AbortSelect;
 use super::message::{Announce, Call, Message, Reply, Task, UnitChange};
 use super::reserve::{self, reply_of};
 use super::scope;
+use super::session::Session;
 use super::shard::Shard;
 use super::volume::VolumeIndex;
 use crate::backend::ChannelId;
@@ -38,7 +39,14 @@ impl Core {
             }
             Call::Detach(volume) => {
                 self.shards.remove(volume);
+                self.lines.remove(volume);
                 self.homes.remove(&volume);
+                self.local.forget_gate(volume);
+                self.meters.close(volume);
+                turn.reply(asker.0, asker.1, Reply::Done);
+            }
+            Call::Limit { volume, limits } => {
+                self.set_limits(volume, limits, turn);
                 turn.reply(asker.0, asker.1, Reply::Done);
             }
             Call::Fence { volume, lost } => {
@@ -94,10 +102,18 @@ impl Core {
                 tsih,
                 announce,
             } => {
-                self.end_sessions(volume, Some(tsih), announce, asker, turn);
+                let concerned = |session: &Session, _: &Conn| {
+                    session.volume.index == volume && session.nexus.tsih == tsih
+                };
+                self.end_sessions(concerned, announce, asker, turn);
             }
             Call::EndSessions { volume, announce } => {
-                self.end_sessions(volume, None, announce, asker, turn);
+                let concerned = |session: &Session, _: &Conn| session.volume.index == volume;
+                self.end_sessions(concerned, announce, asker, turn);
+            }
+            Call::EndDrained(drain) => {
+                let concerned = |_: &Session, conn: &Conn| conn.is_kept_out_by(&drain);
+                self.end_sessions(concerned, Announce::Dropped, asker, turn);
             }
             Call::Quiesce(volume) => self.watch_all(volume, asker, turn),
             Call::Retire(volume) => {
@@ -106,6 +122,15 @@ impl Core {
             }
             Call::Lock { volume, range, id } => self.lock_range(volume, range, id, asker, turn),
             Call::Unlock { volume, id } => self.unlock_range(volume, id, turn),
+            Call::CloseGate(volume) => {
+                let empty = self.local.gate(volume).close();
+                self.answer_later(asker, async move {
+                    // The gate lives as long as the volume; nobody is behind one that is gone.
+                    let _ = empty.await;
+                    Reply::Done
+                });
+            }
+            Call::OpenGate(volume) => self.local.gate(volume).open(),
             call => self.serve_at_home(call, asker, turn),
         }
     }
@@ -129,6 +154,7 @@ impl Core {
                 service_action,
                 ..
             } => {
+                home.chronicle.note_inquiry(service_action);
                 self.answer_later(asker, async move {
                     match reserve::reserve_in(home, nexus, service_action).await {
                         Ok(body) => Reply::Bytes(body),
@@ -402,12 +428,10 @@ impl Core {
         delivered
     }
 
-    /// Ends the sessions of a volume here, or one of them; the asker hears when the last is gone and
-    /// quiet.
+    /// Ends the sessions here that are concerned; the asker hears when the last is gone and quiet.
     fn end_sessions(
         &mut self,
-        volume: VolumeIndex,
-        tsih: Option<u16>,
+        concerned: impl Fn(&Session, &Conn) -> bool,
         announce: Announce,
         asker: Asker,
         turn: &mut Turn<'_, '_>,
@@ -417,8 +441,7 @@ impl Core {
             let Some(session) = conn.session.as_ref() else {
                 continue;
             };
-            if session.volume.index == volume && tsih.is_none_or(|tsih| session.nexus.tsih == tsih)
-            {
+            if concerned(session, conn) {
                 if announce == Announce::Dropped && conn.phase == Phase::Full {
                     conn.iscsi.send_async(AsyncEvent::DropSession {
                         time2wait: 0,

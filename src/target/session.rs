@@ -1,11 +1,12 @@
 //! A session in full feature phase: one I_T nexus of one volume.
 
 use super::message::{Call, SessionNexus};
+use super::meters::Tally;
 use super::volume::Volume;
 use crate::base::clock::Instant;
+use crate::iscsi::Parameters;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
 use crate::scsi::data_buffer::NexusBuffers;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What a reactor knows of a session.
@@ -17,10 +18,11 @@ pub(crate) struct Session {
     pub(crate) cleared: Option<UnitAttention>,
     /// WRITE BUFFER, for READ BUFFER by the same nexus.
     pub(crate) buffers: NexusBuffers,
-    pub(crate) header_digest: bool,
-    pub(crate) data_digest: bool,
+    /// What its login has agreed on.
+    pub(crate) parameters: Parameters,
     pub(crate) since: Instant,
-    pub(crate) counters: Counters,
+    /// What it has done so far.
+    pub(crate) counters: Tally,
 }
 
 impl Session {
@@ -33,12 +35,4 @@ impl Session {
             untold: self.attentions,
         }
     }
-}
-
-/// What a session has done so far.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Counters {
-    pub(crate) commands: u64,
-    pub(crate) read_bytes: u64,
-    pub(crate) written_bytes: u64,
 }

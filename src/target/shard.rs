@@ -8,11 +8,13 @@
 
 use super::core::{Core, Turn};
 use super::failure::Failure;
+use super::journal::Happening;
 use super::message::{LockId, Lost, Message, Origin, Piece, PieceDone};
 use super::session::Session;
 use super::volume::{Volume, VolumeIndex};
 use crate::backend::{self, Channel, Completion, Request, Submitted};
 use crate::base::clock::Instant;
+use crate::base::limits::BACKEND_FAILURE_LOG_INTERVAL;
 use crate::base::rcu::Guard;
 use crate::base::slots::SlotKey;
 use crate::iscsi::Connection;
@@ -60,6 +62,8 @@ pub(crate) struct Issued {
     range: Range<u64>,
     reactor: usize,
     origin: Origin,
+    /// When.
+    at: Instant,
     /// Those that wait for this piece to end. Empty, and so without memory, on the steady path.
     watchers: Vec<Rc<std::cell::RefCell<Ticket>>>,
 }
@@ -162,6 +166,7 @@ impl Core {
             range: piece.offset..end,
             reactor: piece.reactor,
             origin: piece.origin,
+            at: turn.now(),
             watchers: Vec::new(),
         };
         let key = match self.issued.insert(issued) {
@@ -193,13 +198,15 @@ impl Core {
                 turn.reply(ticket.reactor, ticket.token, super::message::Reply::Done);
             }
         }
-        let result = completion
-            .result
-            .map_err(|error| super::failure::of_backend(&error));
+        let result = match completion.result {
+            Ok(done) => Ok(done),
+            Err(error) => Err(self.backend_failed(issued.volume, &error, turn.now())),
+        };
         let done = PieceDone {
             origin: issued.origin,
             buffer: completion.buffer,
             result,
+            issued: issued.at,
         };
         self.hand_back(issued.reactor, done, turn);
     }
@@ -214,8 +221,34 @@ impl Core {
             origin: piece.origin,
             buffer: piece.buffer,
             result,
+            issued: turn.now(),
         };
         self.hand_back(piece.reactor, done, turn);
+    }
+
+    /// A backend has failed a request: counted, told now and then, and put as an initiator hears it.
+    #[cold]
+    pub(crate) fn backend_failed(
+        &mut self,
+        volume: VolumeIndex,
+        error: &backend::BackendError,
+        now: Instant,
+    ) -> Failure {
+        let meter = self.meters.open(volume);
+        meter.backend_errors += 1;
+        let failures = meter.backend_errors;
+        let recently = |told: Instant| now.since(told) < BACKEND_FAILURE_LOG_INTERVAL;
+        if !meter.error_told.is_some_and(recently) {
+            meter.error_told = Some(now);
+            if let Some(shard) = self.shards.get(volume) {
+                self.shared.journal.tell(Happening::BackendFailed {
+                    volume: shard.volume.id,
+                    reason: error.to_string(),
+                    failures,
+                });
+            }
+        }
+        super::failure::of_backend(error)
     }
 
     fn hand_back(&mut self, reactor: usize, done: PieceDone, turn: &mut Turn<'_, '_>) {
@@ -392,6 +425,11 @@ impl Shards {
 
     pub(crate) fn remove(&mut self, index: VolumeIndex) -> Option<Shard> {
         self.table.get_mut(usize::from(index.0))?.take()
+    }
+
+    /// No shard has a higher index.
+    pub(crate) fn last(&self) -> VolumeIndex {
+        VolumeIndex(u16::try_from(self.table.len().saturating_sub(1)).unwrap_or(u16::MAX))
     }
 
     /// Tells a session's volume of a command that stands in `input` behind the PDU at hand, so that

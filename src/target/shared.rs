@@ -1,7 +1,9 @@
 //! What all reactors share: read-mostly cells, counters, the way to the store.
 
 use super::directory::Directory;
+use super::journal::Journal;
 use super::message::Message;
+use super::meters::SlowLimit;
 use super::shards::ShardPlacement;
 use super::store::{ReservationStore, Saver};
 use crate::base::clock::{Instant, wall_clock_ms};
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     /// Milliseconds since 1970 at [`Instant::ZERO`].
     epoch_ms: u64,
     pub(crate) saver: Saver,
+    pub(crate) journal: Journal,
+    pub(crate) slow_io: SlowLimit,
     senders: OnceLock<Vec<ExternalSender<Message>>>,
     connections: AtomicU32,
     next_tsih: AtomicU16,
@@ -50,6 +54,8 @@ pub(crate) struct SharedConfig {
     pub(crate) shard_bytes: u64,
     pub(crate) connection_placement: ConnectionPlacement,
     pub(crate) store: Arc<dyn ReservationStore>,
+    pub(crate) journal: Journal,
+    pub(crate) slow_io: Option<Duration>,
 }
 
 impl Shared {
@@ -66,6 +72,8 @@ impl Shared {
             connection_placement: config.connection_placement,
             epoch_ms: epoch_ms(),
             saver,
+            journal: config.journal,
+            slow_io: SlowLimit::new(config.slow_io),
             senders: OnceLock::new(),
             connections: AtomicU32::new(0),
             next_tsih: AtomicU16::new(1),

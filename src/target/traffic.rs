@@ -2,13 +2,16 @@
 
 use super::connection::{Abort, AbortTicket, Bytes, Conn, Input, Phase, Quiet, Stage, Work};
 use super::core::{Core, Turn};
+use super::journal::{Happening, SessionEnd};
 use super::local::AbortSelect;
 use super::message::Reply;
+use super::session::Session;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{CloseReason, Event, LoginStatus};
 use crate::net::RecvBuffer;
 use crate::scsi::Failure;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -166,6 +169,17 @@ impl Core {
             return;
         };
         conn.log_close(reason);
+        if let CloseReason::LoginRefused(status) = reason
+            && !is_redirection(*status)
+        {
+            let told = conn.refusal.take();
+            self.shared.journal.tell(Happening::LoginRefused {
+                initiator: conn.initiator.clone(),
+                address: conn.peer,
+                target: conn.wanted.clone(),
+                reason: told.unwrap_or_else(|| reason.to_string()),
+            });
+        }
         if *reason == CloseReason::LoggedOut && conn.session.is_some() {
             // The initiator may count on its place and its nexus being free once it has the response.
             conn.phase = Phase::Departing;
@@ -185,6 +199,8 @@ impl Core {
         };
         let (home, call) = (session.volume.home, session.leave());
         conn.outstanding += 1;
+        let peer = conn.peer;
+        self.note_end(&session, peer, SessionEnd::LoggedOut);
         let local = self.local.clone();
         self.local.spawn(async move {
             let _ = local.call(home, call, None).await;
@@ -306,7 +322,10 @@ impl Core {
             return;
         };
         self.shared.connection_closed();
+        let (received, sent) = conn.iscsi.pdus();
+        self.meters.count_departed_pdus(received, sent);
         if let Some(session) = conn.session {
+            self.note_end(&session, conn.peer, SessionEnd::Lost);
             self.tell_home(session.volume.home, session.leave(), turn);
         }
         for funeral in conn.mourners {
@@ -314,6 +333,20 @@ impl Core {
                 turn.reply(reactor, token, Reply::Done);
             }
         }
+    }
+
+    /// A session is over: its counts stay with the volume.
+    fn note_end(&mut self, session: &Session, address: SocketAddr, end: SessionEnd) {
+        if let Some(meter) = self.meters.get_mut(session.volume.index) {
+            meter.departed.add(&session.counters);
+        }
+        self.shared.journal.tell(Happening::LoggedOut {
+            volume: session.volume.id,
+            nexus: Box::new(session.nexus.nexus.clone()),
+            tsih: session.nexus.tsih,
+            address,
+            end,
+        });
     }
 
     // ---- aborts -------------------------------------------------------------------------------
@@ -349,6 +382,7 @@ impl Core {
             return 0;
         };
         let mut aborted_tasks = 0;
+        let mut waited = false;
         let mut buffers = Vec::new();
         for position in 0..conn.active.len() {
             let Some(active) = conn.active[position].as_mut() else {
@@ -366,7 +400,8 @@ impl Core {
             let task = active.task;
             aborted_tasks += 1;
             match &mut active.work {
-                Work::Dormant | Work::Starving | Work::AwaitData(_) => {
+                Work::Dormant | Work::Limited | Work::Starving | Work::AwaitData(_) => {
+                    waited |= matches!(active.work, Work::Limited);
                     if let Work::AwaitData(plan) = active.work {
                         conn.held_bytes -= plan.length;
                     }
@@ -374,7 +409,7 @@ impl Core {
                     buffers.extend(end_aborted(conn, task, status));
                     continue;
                 }
-                Work::Procedure { aborted, data } => {
+                Work::Procedure { aborted, data, .. } => {
                     aborted.set(true);
                     // The procedure wakes with an error and ends by itself.
                     *data = None;
@@ -389,8 +424,14 @@ impl Core {
                 });
             }
         }
+        if let Some(session) = conn.session.as_mut() {
+            session.counters.aborted += aborted_tasks as u64;
+        }
         for buffer in buffers {
             turn.tick.driver.pool.recycle(buffer);
+        }
+        if waited {
+            self.forget_aborted(key, turn);
         }
         self.mark_dirty(key);
         aborted_tasks
@@ -427,6 +468,14 @@ impl Core {
             Quiet::Nobody => {}
         }
     }
+}
+
+/// Whether the initiator is sent elsewhere rather than away.
+const fn is_redirection(status: LoginStatus) -> bool {
+    matches!(
+        status,
+        LoginStatus::MovedTemporarily | LoginStatus::MovedPermanently
+    )
 }
 
 fn end_aborted(
@@ -479,9 +528,7 @@ impl Conn {
         match reason {
             CloseReason::LoggedOut => tracing::info!(%peer, initiator, "session logged out"),
             // Said already, with where it goes.
-            CloseReason::LoginRefused(
-                LoginStatus::MovedTemporarily | LoginStatus::MovedPermanently,
-            ) => {}
+            CloseReason::LoginRefused(status) if is_redirection(*status) => {}
             _ => tracing::warn!(%peer, initiator, "connection ends: {reason}{cause}"),
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn build(
             product: padded(&config.product),
             revision: padded(REVISION),
             serial: config.id.serial_number(),
-            naa: naa(&config.id),
+            naa: config.id.naa(),
             target_name: config.iqn.clone(),
             label: config.name.clone(),
         },
@@ -89,13 +89,6 @@ fn optimal_transfer_bytes(stripe_bytes: u32) -> u32 {
         Some(stripes) if stripes > 0 => stripes * stripe_bytes,
         _ => most,
     }
-}
-
-/// The NAA identifier in the extended form, as tokens carry it.
-fn naa(id: &crate::volume::VolumeId) -> [u8; 16] {
-    let mut wide = [0; 16];
-    wide[..8].copy_from_slice(&id.naa());
-    wide
 }
 
 /// One target port for each portal group; its relative identifier is the tag, which the

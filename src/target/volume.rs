@@ -3,7 +3,7 @@
 use super::shards::ShardMap;
 use crate::backend::Store;
 use crate::base::rcu::RcuCell;
-use crate::iscsi::AuthPolicy;
+use crate::iscsi::{AuthPolicy, ChapPolicy, Offer};
 use crate::scsi::LogicalUnit;
 use crate::volume::{AccessRules, IscsiName, ReservationScope, VolumeId};
 use std::net::IpAddr;
@@ -51,11 +51,32 @@ pub struct Access {
     pub auth: AuthPolicy,
     /// Refuse logins that do not negotiate CRC32C for headers and data.
     pub require_digests: bool,
+    /// Sessions that one initiator name may have at once on one volume; `None`: as many as there are
+    /// places.
+    pub sessions_per_initiator: Option<u32>,
+    /// The target's side of the negotiation: bursts and segments.
+    pub offer: Offer,
 }
 
 impl Access {
-    /// Whether discovery shows the volume to this initiator.
-    pub(crate) fn shows(&self, peer: IpAddr, initiator: &str) -> bool {
-        IscsiName::new(initiator).is_ok_and(|name| self.rules.admit(peer, &name).is_ok())
+    /// Whether networks and names let this initiator log in. What it has to prove is another matter.
+    pub(crate) fn is_open_to(&self, peer: IpAddr, initiator: &IscsiName) -> bool {
+        self.rules.admit(peer, initiator).is_ok()
+    }
+
+    /// The CHAP policies that a session of this volume has satisfied.
+    pub(crate) fn proved_by_session(&self) -> &[Arc<ChapPolicy>] {
+        match &self.auth {
+            AuthPolicy::Chap(policy) => std::slice::from_ref(policy),
+            AuthPolicy::None | AuthPolicy::Optional(_) => &[],
+        }
+    }
+
+    /// Whether who has satisfied these policies has proved enough.
+    pub(crate) fn is_satisfied_by(&self, satisfied: &[Arc<ChapPolicy>]) -> bool {
+        match &self.auth {
+            AuthPolicy::None | AuthPolicy::Optional(_) => true,
+            AuthPolicy::Chap(policy) => satisfied.iter().any(|known| Arc::ptr_eq(known, policy)),
+        }
     }
 }

@@ -86,7 +86,12 @@ impl<B> Catalogue<B> {
         self.volumes.values()
     }
 
-    /// The volumes of a group.
+    /// All volumes but those that are deleted, by identifier.
+    pub fn live_volumes(&self) -> impl Iterator<Item = &Volume<B>> {
+        self.volumes().filter(|volume| volume.is_live())
+    }
+
+    /// The volumes of a group, deleted ones included.
     pub fn volumes_of(&self, san: &SanName, group: &GroupName) -> impl Iterator<Item = &Volume<B>> {
         self.volumes()
             .filter(move |volume| volume.san == *san && volume.group == *group)
@@ -185,9 +190,11 @@ impl<B> Catalogue<B> {
                     .and_then(|san| san.groups.remove(name)),
             ),
             volumes => {
+                let deleted = |volume: &&Volume<B>| !volume.is_live();
                 return Err(CatalogueError::GroupNotEmpty {
                     group: name.clone(),
                     volumes,
+                    deleted: self.volumes_of(san, name).filter(deleted).count(),
                 });
             }
         }
@@ -220,19 +227,22 @@ impl<B> Catalogue<B> {
             settings,
             access,
             snapshots: Vec::new(),
+            deleted: None,
             backend,
         };
         self.restore_volume(volume)?;
         self.volume(id)
     }
 
-    /// Removes a volume and hands it back, so that what stored it can be removed too.
+    /// Removes a volume that has no snapshots and hands it back, so that what stored it can be removed
+    /// too.
     pub fn delete_volume(&mut self, id: VolumeId) -> Result<Volume<B>, CatalogueError> {
-        let volume = self.volume(id)?;
-        if !volume.snapshots.is_empty() {
-            let (volume, snapshots) = (volume.name.clone(), volume.snapshots.len());
-            return Err(CatalogueError::HasSnapshots { volume, snapshots });
-        }
+        self.check_no_snapshots(id)?;
+        self.purge_volume(id)
+    }
+
+    /// Removes a volume and its snapshots.
+    pub fn purge_volume(&mut self, id: VolumeId) -> Result<Volume<B>, CatalogueError> {
         self.targets.retain(|_, owner| *owner != id);
         self.volumes
             .remove(&id)
@@ -241,10 +251,7 @@ impl<B> Catalogue<B> {
 
     /// Grows a volume; gives the size it had, in bytes. The same size again is no error.
     pub fn resize_volume(&mut self, id: VolumeId, size_bytes: u64) -> Result<u64, CatalogueError> {
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .ok_or(CatalogueError::NoSuchVolume(id))?;
+        let volume = self.live_mut(id)?;
         let present_bytes = volume.size_bytes;
         let grows = if size_bytes < present_bytes {
             Err(SizeError::Shrink {
@@ -268,10 +275,7 @@ impl<B> Catalogue<B> {
         id: VolumeId,
         settings: VolumeSettings,
     ) -> Result<(), CatalogueError> {
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .ok_or(CatalogueError::NoSuchVolume(id))?;
+        let volume = self.live_mut(id)?;
         settings
             .check()
             .map_err(|source| CatalogueError::Settings {
@@ -310,6 +314,9 @@ impl<B> Catalogue<B> {
         if let Some(present) = self.volume_named(san, name) {
             let group = present.group.clone();
             let (san, volume) = (san.clone(), name.clone());
+            if !present.is_live() {
+                return Err(CatalogueError::VolumeKept { group, volume });
+            }
             return Err(CatalogueError::VolumeExists { san, group, volume });
         }
         for name in volume.target_names() {
@@ -333,6 +340,21 @@ impl<B> Catalogue<B> {
             .extend(volume.target_names().map(|name| (name.clone(), id)));
         self.volumes.insert(id, volume);
         Ok(())
+    }
+
+    /// A volume that is to be changed.
+    pub(super) fn any_mut(&mut self, id: VolumeId) -> Result<&mut Volume<B>, CatalogueError> {
+        let volume = self.volumes.get_mut(&id);
+        volume.ok_or(CatalogueError::NoSuchVolume(id))
+    }
+
+    /// The same, if it is not deleted.
+    pub(super) fn live_mut(&mut self, id: VolumeId) -> Result<&mut Volume<B>, CatalogueError> {
+        let volume = self.any_mut(id)?;
+        match volume.is_live() {
+            true => Ok(volume),
+            false => Err(CatalogueError::Deleted(volume.name.clone())),
+        }
     }
 
     fn check_target_name(&self, name: &IscsiName) -> Result<(), CatalogueError> {

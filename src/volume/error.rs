@@ -4,7 +4,7 @@ use super::identity::VolumeId;
 use super::iscsi_name::IscsiName;
 use super::name::{GroupName, SanName, VolumeName};
 use super::settings::{SettingsError, SizeError};
-use crate::base::limits::{GROUPS_MAX, VOLUMES_PER_GROUP_MAX};
+use crate::base::limits::{GROUPS_MAX, SNAPSHOTS_PER_VOLUME_MAX, VOLUMES_PER_GROUP_MAX};
 
 /// Why the catalogue refuses. It has not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,42 @@ pub enum CatalogueError {
         /// The name asked for.
         volume: VolumeName,
     },
+    /// The name is that of a volume that was deleted and can be restored.
+    #[error(
+        "volume {volume} of group {group} was deleted and can be restored: its name is taken until it \
+         is purged"
+    )]
+    VolumeKept {
+        /// Its group.
+        group: GroupName,
+        /// Its name.
+        volume: VolumeName,
+    },
+    /// The volume has been deleted.
+    #[error("volume {0} was deleted")]
+    Deleted(VolumeName),
+    /// The volume has not been deleted.
+    #[error("volume {0} is not deleted")]
+    NotDeleted(VolumeName),
+    /// The volume has a snapshot of that name.
+    #[error("snapshot {volume}@{snapshot} exists already")]
+    SnapshotExists {
+        /// The volume.
+        volume: VolumeName,
+        /// The snapshot.
+        snapshot: VolumeName,
+    },
+    /// The volume has no snapshot of that name.
+    #[error("there is no snapshot {volume}@{snapshot}")]
+    NoSuchSnapshot {
+        /// The volume.
+        volume: VolumeName,
+        /// The snapshot.
+        snapshot: VolumeName,
+    },
+    /// No more snapshots fit into the volume.
+    #[error("volume {0} has {SNAPSHOTS_PER_VOLUME_MAX} snapshots, the most it can have")]
+    TooManySnapshots(VolumeName),
     /// The identifier is taken.
     #[error("volume identifier {0} is taken")]
     IdTaken(VolumeId),
@@ -64,20 +100,22 @@ pub enum CatalogueError {
         groups: usize,
     },
     /// The group still has volumes.
-    #[error("group {group} still has {}", counted(*volumes, "volume"))]
+    #[error("group {group} still has {}{}", counted(*volumes, "volume"), kept(*deleted))]
     GroupNotEmpty {
         /// The group.
         group: GroupName,
         /// How many volumes it has.
         volumes: usize,
+        /// How many of them are deleted and can be restored.
+        deleted: usize,
     },
     /// The volume still has snapshots.
-    #[error("volume {volume} still has {}", counted(*snapshots, "snapshot"))]
+    #[error("volume {volume} still has {}: {}", counted(snapshots.len(), "snapshot"), list(snapshots))]
     HasSnapshots {
         /// The volume.
         volume: VolumeName,
-        /// How many snapshots it has.
-        snapshots: usize,
+        /// Their names.
+        snapshots: Vec<VolumeName>,
     },
     /// No more groups fit into the SAN.
     #[error("SAN {0} has {GROUPS_MAX} groups, the most it can have")]
@@ -101,6 +139,20 @@ pub enum CatalogueError {
         /// Why not.
         source: SettingsError,
     },
+}
+
+/// How many of them are deleted and kept, if any are.
+fn kept(deleted: usize) -> String {
+    match deleted {
+        0 => String::new(),
+        deleted => format!(", {deleted} of them deleted and kept"),
+    }
+}
+
+/// Names, one behind the other.
+fn list(names: &[VolumeName]) -> String {
+    let names: Vec<_> = names.iter().map(VolumeName::as_str).collect();
+    names.join(", ")
 }
 
 /// "1 volume", "2 volumes".

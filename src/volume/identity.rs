@@ -52,6 +52,37 @@ impl std::str::FromStr for VolumeId {
     }
 }
 
+macro_rules! identifier {
+    ($(#[$docs:meta])* $name:ident) => {
+        $(#[$docs])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl From<Uuid> for $name {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, out)
+            }
+        }
+    };
+}
+
+identifier! {
+    /// The identifier of a snapshot. No initiator ever sees it.
+    SnapshotId
+}
+
+identifier! {
+    /// The identifier of snapshots that were taken of several volumes at one instant.
+    SnapshotSetId
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,10 +9,12 @@
 //! | [`name`] | names of SANs, groups, volumes and accounts |
 //! | [`iscsi_name`] | iSCSI names, and the IQN of a volume |
 //! | [`identity`] | the identifier of a volume, its NAA and serial number |
-//! | [`settings`] | block size, size, limits and INQUIRY texts |
+//! | [`settings`] | block size, size, sessions and INQUIRY texts |
+//! | [`limits`] | operations and bytes per second |
 //! | [`access`] | who may log in |
 //! | [`model`] | SAN, group, volume, snapshot |
 //! | [`catalogue`] | all of them together: uniqueness and limits |
+//! | [`keeping`] | snapshots, deletion for a while, and the way back |
 //! | [`error`] | why the catalogue refuses |
 
 pub mod access;
@@ -20,6 +22,8 @@ pub mod catalogue;
 pub mod error;
 pub mod identity;
 pub mod iscsi_name;
+pub mod keeping;
+pub mod limits;
 pub mod model;
 pub mod name;
 pub mod settings;
@@ -30,11 +34,14 @@ mod tests;
 pub use access::{AccessOverrides, AccessRules, Authentication, Denied, Initiators};
 pub use catalogue::{Catalogue, NewVolume};
 pub use error::CatalogueError;
-pub use identity::VolumeId;
+pub use identity::{SnapshotId, SnapshotSetId, VolumeId};
 pub use iscsi_name::{IscsiName, IscsiNameError, NamingAuthority};
-pub use model::{Group, San, Snapshot, Volume};
+pub use limits::{
+    EffectiveLimits, LimitChange, LimitError, LimitOrigin, LimitPreset, LimitSettings, provisioned,
+};
+pub use model::{Deletion, Group, GroupSettings, San, Snapshot, Volume};
 pub use name::{AccountName, GroupName, NameError, SanName, VolumeName};
 pub use settings::{
     BlockSize, ChangeWhen, CommonSettings, InquiryText, ReservationScope, SettingsChange,
-    SettingsError, SizeError, UnusedOnly, VolumeSettings,
+    SettingsError, SizeError, UnusedOnly, VolumeSettings, sessions_run_short,
 };

@@ -1,7 +1,9 @@
 //! How volumes present themselves: blocks, size, limits, INQUIRY texts.
 
+use super::limits::{LimitChange, LimitError, LimitSettings};
 use crate::base::limits::{
     VOLUME_BYTES_MAX, VOLUME_BYTES_MIN, VOLUME_SESSIONS_DEFAULT, VOLUME_SESSIONS_MAX,
+    VOLUME_SESSIONS_SHORT_MIN, VOLUME_SESSIONS_SHORT_PERCENT,
 };
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -113,6 +115,9 @@ pub enum SettingsError {
         /// The size that was asked for.
         asked: u32,
     },
+    /// Limits that can't be.
+    #[error(transparent)]
+    Limits(#[from] LimitError),
     /// A text that INQUIRY cannot carry.
     #[error("{text:?} as INQUIRY text, expected at most {length_max} printable ASCII characters")]
     Inquiry {
@@ -194,6 +199,9 @@ pub struct VolumeSettings {
     /// Whose a registration is. Another scope would make other registrants of those that have
     /// registered, so it changes only while nobody has.
     pub reservation_scope: ReservationScope,
+    /// Operations and bytes per second.
+    #[serde(skip_serializing_if = "LimitSettings::is_default")]
+    pub limits: LimitSettings,
 }
 
 /// What holds for all volumes, as far as none has a setting of its own.
@@ -233,6 +241,8 @@ pub struct SettingsChange {
     pub sessions_max: Option<Option<u32>>,
     /// Whose a registration is.
     pub reservation_scope: Option<ReservationScope>,
+    /// Operations and bytes per second.
+    pub limits: LimitChange,
 }
 
 /// When settings may take the place of others.
@@ -302,6 +312,7 @@ impl VolumeSettings {
             removable: change.removable.unwrap_or(self.removable),
             sessions_max: change.sessions_max.unwrap_or(self.sessions_max),
             reservation_scope: change.reservation_scope.unwrap_or(self.reservation_scope),
+            limits: self.limits.changed_by(&change.limits),
         };
         changed.check().map(|()| changed)
     }
@@ -334,9 +345,18 @@ impl VolumeSettings {
             Some(sessions) if !(1..=VOLUME_SESSIONS_MAX).contains(&sessions) => {
                 Err(SettingsError::Sessions(sessions))
             }
-            _ => Ok(()),
+            _ => Ok(self.limits.check()?),
         }
     }
+}
+
+/// Whether a volume that has `sessions` of at most `sessions_max` is so nearly full that an operator
+/// ought to know.
+#[must_use]
+pub const fn sessions_run_short(sessions: usize, sessions_max: u32) -> bool {
+    let sessions = sessions as u64;
+    sessions_max >= VOLUME_SESSIONS_SHORT_MIN
+        && sessions * 100 >= sessions_max as u64 * VOLUME_SESSIONS_SHORT_PERCENT as u64
 }
 
 /// Why a volume cannot have that size.
@@ -440,6 +460,26 @@ mod tests {
     }
 
     #[test]
+    fn sessions_run_short_from_nine_tenths_on() {
+        for (sessions, most, short) in [
+            (115, 128, false),
+            (116, 128, true),
+            (128, 128, true),
+            (8, 10, false),
+            (9, 10, true),
+            (9, 9, false),
+            (1, 1, false),
+            (300, 128, true),
+        ] {
+            assert_eq!(
+                sessions_run_short(sessions, most),
+                short,
+                "{sessions} of {most}"
+            );
+        }
+    }
+
+    #[test]
     fn a_change_says_when_it_may_be() {
         let present = VolumeSettings::default();
         let when = |change: SettingsChange| {
@@ -466,6 +506,7 @@ mod tests {
             removable: Some(true),
             reservation_scope: Some(ReservationScope::Client),
             sessions_max,
+            limits: LimitChange::default(),
             block_size: None,
         };
         let settings = [

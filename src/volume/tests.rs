@@ -135,7 +135,8 @@ fn only_what_is_empty_can_be_deleted() {
         error,
         CatalogueError::GroupNotEmpty {
             group: group("main"),
-            volumes: 1
+            volumes: 1,
+            deleted: 0,
         }
     );
     let error = refused(&mut catalogue, |c| c.delete_san(&san()));
@@ -156,10 +157,15 @@ fn only_what_is_empty_can_be_deleted() {
 #[test]
 fn a_volume_with_snapshots_cannot_be_deleted() {
     let mut stored = serde_json::to_value(catalogue()).unwrap();
-    stored["volumes"][0]["snapshots"] = serde_json::json!([{"name": "monday", "size_bytes": GIB}]);
+    stored["volumes"][0]["snapshots"] = serde_json::json!([
+        {"id": id(7).to_string(), "name": "monday", "size_bytes": GIB, "created_ms": 1}
+    ]);
     let mut catalogue: Catalogue<String> = serde_json::from_value(stored).unwrap();
     let error = catalogue.delete_volume(id(1)).unwrap_err();
-    assert_eq!(error.to_string(), "volume data still has 1 snapshot");
+    assert_eq!(
+        error.to_string(),
+        "volume data still has 1 snapshot: monday"
+    );
 }
 
 #[test]

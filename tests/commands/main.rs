@@ -7,8 +7,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod configuration;
+mod connect;
 mod groups;
 mod help;
+mod keeping;
+mod limits;
+mod monitoring;
 mod reservations;
 mod sessions;
 mod transcript;

@@ -8,6 +8,8 @@ fn no_server_answers() {
         .run("volume list --control /no/such/socket")
         .run("volume list --control /no/such/socket --json")
         .run("volume list --data /no/such/directory")
+        .run("events --control /no/such/socket")
+        .run("top --once --control /no/such/socket")
         .matches("no_server");
 }
 
@@ -20,6 +22,7 @@ fn wrong_usage() {
         .run("serve --lsten 127.0.0.1:0")
         .run("serve --reactors 0")
         .run("serve --listen nowhere")
+        .run("serve --metrics nowhere")
         .run("serve --profile fastest --data /no/such/directory")
         .matches("wrong_usage");
 }

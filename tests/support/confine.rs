@@ -1,5 +1,5 @@
-//! A server to which permissions and limits of the file system apply as to an ordinary user, also
-//! where the tests run as root.
+//! A process to which permissions, of files and of other processes, and limits of the file system apply
+//! as to an ordinary user, also where the tests run as root.
 #![allow(
     unsafe_code,
     reason = "a child is changed between fork and exec, by system calls without a safe wrapper"
@@ -8,14 +8,15 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
-const CAP_DAC_READ_SEARCH: libc::c_ulong = 2;
+/// What lets a process past the permissions of files (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH) and of other
+/// processes (CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON).
+const PRIVILEGES: [libc::c_ulong; 5] = [1, 2, 19, 21, 38];
 
 /// In the process that `command` will start, a mode that forbids something forbids it to root as
 /// well, and a file that would grow past RLIMIT_FSIZE is an error, not a signal.
 pub fn confine(command: &mut Command) {
     let change = || {
-        for capability in [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH] {
+        for capability in PRIVILEGES {
             // Who is not root has none to lose.
             // SAFETY: this operation takes numbers only.
             unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };

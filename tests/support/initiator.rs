@@ -412,6 +412,11 @@ impl Initiator {
         }
     }
 
+    /// From where on the R2T that was held longest asks for data.
+    pub fn held_r2t_offset(&self) -> Option<u32> {
+        self.held_r2ts.front().map(|pdu| pdu.u32_at(40))
+    }
+
     pub fn has_held_r2ts(&self) -> bool {
         !self.held_r2ts.is_empty()
     }

@@ -18,7 +18,7 @@ use holdfast::reactor;
 use holdfast::reservation::{State, decode};
 use holdfast::ring::RingConfig;
 use holdfast::target::{
-    Access, ConnectionPlacement, InFlight, ReservationStore, ReservationUpdate, Restored,
+    Access, ConnectionPlacement, InFlight, Journal, ReservationStore, ReservationUpdate, Restored,
     ShardPlacement, StoreFailed, Target, TargetConfig, VolumeConfig,
 };
 use holdfast::volume::{AccessRules, ReservationScope, VolumeId};
@@ -129,6 +129,8 @@ impl Rig {
             shard_bytes: SHARD_BLOCKS * BLOCK as u64,
             connection_placement: ConnectionPlacement::Spread,
             reservations: records.clone(),
+            journal: Journal::default(),
+            slow_io: None,
         };
         let target = Target::start(config).expect("the reactors start");
         let mut rig = Self {

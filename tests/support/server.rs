@@ -90,6 +90,12 @@ impl Setup {
         }
     }
 
+    /// The data directory lies in that one, such as on a file system of its own.
+    pub fn data_in(mut self, parent: &Path) -> Self {
+        self.data = Arc::new(temporary_directory(parent));
+        self
+    }
+
     pub fn listen(mut self, portals: &[&str]) -> Self {
         self.listen = portals.iter().map(|portal| (*portal).to_owned()).collect();
         self.portals = portals.len();

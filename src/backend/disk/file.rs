@@ -157,7 +157,7 @@ fn lock(file: &OwnedFd, path: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes the file's name durable: it stands in its directory.
-fn flush_directory(path: &Path) -> Result<(), OpenError> {
+pub(in crate::backend) fn flush_directory(path: &Path) -> Result<(), OpenError> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());

@@ -18,7 +18,7 @@ mod way;
 
 use super::open::Opening;
 use super::request::{BackendError, ErrorKind};
-use super::store::{Bequest, Channel, ChannelId, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Harm, Properties, Store, Waker};
 use super::workers::Workers;
 use crate::ring::FileHandle;
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -88,6 +88,23 @@ impl Store for Disk {
             return Err(io::Error::other(why));
         }
         Ok(Bequest::File(self.file.as_fd().try_clone_to_owned()?))
+    }
+
+    fn look_after(&self) -> Result<(), Harm> {
+        if self.medium != Medium::File {
+            return Ok(());
+        }
+        // What can't be looked at is no harm that is known.
+        let Ok(stat) = rustix::fs::fstat(&self.file) else {
+            return Ok(());
+        };
+        // The size grows after the file has.
+        let (expected, found) = (self.size_bytes(), u64::try_from(stat.st_size).unwrap_or(0));
+        match () {
+            () if found < expected => Err(Harm::Cut { expected, found }),
+            () if stat.st_nlink == 0 => Err(Harm::Removed),
+            () => Ok(()),
+        }
     }
 
     fn channel(self: Arc<Self>, id: ChannelId, waker: Waker) -> Box<dyn Channel> {

@@ -134,7 +134,7 @@ impl Storage for DataDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             names => names?,
         };
-        names.retain(|name| name.ends_with(".img"));
+        names.retain(|name| name.ends_with(".img") || name.ends_with(".snap"));
         names.sort();
         Ok(names)
     }

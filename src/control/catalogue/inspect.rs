@@ -14,7 +14,9 @@ use super::memory::MemoryStorage;
 use super::record;
 use super::storage::{self, FILE, Storage};
 use super::table::Table;
-use super::{CatalogueError, DataDirectory, Row, has_own_file, key, own_file};
+use super::{
+    CatalogueError, DataDirectory, Row, Volume, has_own_file, key, own_file, snapshot_file,
+};
 
 /// What a data directory holds, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,6 +55,8 @@ pub struct InspectedVolume {
     pub id: Option<String>,
     /// What its reservation record says; `None` where that can't be believed.
     pub reservations: Option<KeptReservations>,
+    /// It was deleted, and its reservations with it; it can be restored.
+    pub deleted: bool,
     /// Why the volume is not served.
     pub problem: Option<String>,
     #[serde(skip)]
@@ -60,6 +64,9 @@ pub struct InspectedVolume {
     /// The file of its own in `volumes/`.
     #[serde(skip)]
     own_file: Option<PathBuf>,
+    /// The files of its snapshots in `volumes/`.
+    #[serde(skip)]
+    snapshots: Vec<String>,
 }
 
 /// What a reservation record says.
@@ -108,6 +115,7 @@ impl Inspection {
         for volume in &mut contents.volumes {
             if let Some(file) = &volume.own_file {
                 owned.extend(file.file_name().and_then(|name| name.to_str()));
+                owned.extend(volume.snapshots.iter().map(String::as_str));
                 if volume.problem.is_none() && !storage.path().join(file).exists() {
                     volume.problem = Some(format!("its file {} is missing", file.display()));
                 }
@@ -169,6 +177,20 @@ impl Contents {
 impl InspectedVolume {
     fn of(table: &Table, name: String, row: &Row) -> Result<Self, CatalogueError> {
         let volume = &row.volume;
+        let own_file = (row.made && has_own_file(volume)).then(|| own_file(volume.id));
+        if !volume.is_live() {
+            // It has been deleted, and its reservations with it.
+            return Ok(Self {
+                name,
+                id: Some(volume.id.to_string()),
+                reservations: None,
+                deleted: true,
+                problem: None,
+                key: Some(key(volume.id)),
+                own_file,
+                snapshots: snapshot_names(volume),
+            });
+        }
         let record = table.reservation(key(volume.id))?;
         let state = record::state(key(volume.id), record.as_deref());
         let reservations = state.as_ref().ok().map(|state| KeptReservations {
@@ -180,10 +202,12 @@ impl InspectedVolume {
             name,
             id: Some(volume.id.to_string()),
             reservations,
+            deleted: false,
             problem: state.err().map(unbelieved),
             key: Some(key(volume.id)),
             // One that was never finished may have no file yet.
-            own_file: (row.made && has_own_file(volume)).then(|| own_file(volume.id)),
+            own_file,
+            snapshots: snapshot_names(volume),
         })
     }
 
@@ -192,9 +216,22 @@ impl InspectedVolume {
             name,
             id: None,
             reservations: None,
+            deleted: false,
             problem: Some(format!("its row can't be read: {error}")),
             key: None,
             own_file: None,
+            snapshots: Vec::new(),
         }
     }
+}
+
+/// The names of the files of a volume's snapshots, as far as they lie beside a file of its own.
+fn snapshot_names(volume: &Volume) -> Vec<String> {
+    let file = own_file(volume.id);
+    let snapshots = volume.snapshots.iter();
+    let names = snapshots.filter_map(|snapshot| {
+        let path = snapshot_file(&file, snapshot.id);
+        path.file_name()?.to_str().map(str::to_owned)
+    });
+    names.collect()
 }

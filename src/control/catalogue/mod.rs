@@ -8,9 +8,11 @@
 #[cfg(test)]
 mod crash;
 mod directory;
+mod drains;
 mod error;
 mod file;
 mod inspect;
+mod keeping;
 mod memory;
 mod portals;
 mod record;
@@ -30,8 +32,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 pub use directory::DataDirectory;
+pub use drains::KeptDrain;
 pub use error::CatalogueError;
 pub use inspect::{Contents, InspectedVolume, Inspection, KeptReservations};
+pub use keeping::{TakenSnapshot, snapshot_file};
 pub use portals::{PortalTagError, WantedPortal};
 pub use record::RecordError;
 pub use repair::{Decision, Plan, RepairError, Repairs, Replacement};
@@ -43,8 +47,8 @@ use super::access::AccessBook;
 use crate::backend::BackendSpec;
 use crate::target::{ReservationStore, ReservationUpdate, StoreFailed};
 use crate::volume::{
-    self, CommonSettings, GroupName, NamingAuthority, NewVolume, SanName, VolumeId, VolumeName,
-    VolumeSettings,
+    self, CommonSettings, GroupName, GroupSettings, NamingAuthority, NewVolume, SanName, VolumeId,
+    VolumeName, VolumeSettings,
 };
 
 /// The version of the tables' shape.
@@ -88,6 +92,44 @@ struct Row {
     volume: Volume,
 }
 
+impl Row {
+    fn finished(volume: &Volume) -> Self {
+        Self {
+            made: true,
+            volume: volume.clone(),
+        }
+    }
+}
+
+/// The row of a group: its name, and what has been set for it, if anything was. Access rules are
+/// configured and not kept.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum GroupRow {
+    Plain(GroupName),
+    Set {
+        name: GroupName,
+        settings: GroupSettings,
+    },
+}
+
+impl GroupRow {
+    fn of(name: &GroupName, settings: GroupSettings) -> Self {
+        let name = name.clone();
+        match settings == GroupSettings::default() {
+            true => Self::Plain(name),
+            false => Self::Set { name, settings },
+        }
+    }
+
+    fn into_parts(self) -> (GroupName, GroupSettings) {
+        match self {
+            Self::Plain(name) => (name, GroupSettings::default()),
+            Self::Set { name, settings } => (name, settings),
+        }
+    }
+}
+
 /// The open catalogue. Changes take turns.
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 pub struct Catalogue {
@@ -122,11 +164,17 @@ impl Catalogue {
         table.check_san(&policy.san)?;
         let mut model = Model::new(policy.authority.clone());
         model.create_san(policy.san.clone())?;
-        for name in policy.access.groups.keys() {
-            table.put_group(name)?;
+        let known = table.groups::<GroupRow>()?;
+        let known: BTreeMap<_, _> = known.into_iter().map(GroupRow::into_parts).collect();
+        let configured = policy.access.groups.keys();
+        for name in configured.filter(|name| !known.contains_key(*name)) {
+            let settings = GroupSettings::default();
+            table.put_group(name, &GroupRow::of(name, settings))?;
+            model.create_group(&policy.san, name.clone(), policy.access.model_of(name))?;
         }
-        for name in table.groups::<GroupName>()? {
-            let group = policy.access.model_of(&name);
+        for (name, settings) in known {
+            let mut group = policy.access.model_of(&name);
+            group.settings = settings;
             model.create_group(&policy.san, name, group)?;
         }
         let (mut unfinished, mut unreadable) = (Vec::new(), BTreeMap::new());
@@ -279,20 +327,21 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         self.make_group_in(&mut model, &volume.group)?;
         model.restore_volume(volume.clone())?;
-        self.put_volume(volume)?;
+        self.put_volume(volume, &model)?;
         *present = Arc::new(model);
         Ok(())
     }
 
-    /// Removes a volume, finished or not, its reservation record and the history of it.
+    /// Removes a volume, finished, deleted or neither, its snapshots, its reservation record and the
+    /// history of it.
     ///
     /// # Errors
-    /// It can't be removed, or the store failed; nothing has changed.
+    /// The store failed; nothing has changed.
     pub fn remove_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
         if model.volume(volume.id).is_ok() {
-            model.delete_volume(volume.id)?;
+            model.purge_volume(volume.id)?;
         }
         self.table
             .remove_volume(volume.name.as_str(), key(volume.id))?;
@@ -323,7 +372,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         model.resize_volume(volume.id, size_bytes)?;
         let grown = model.volume(volume.id)?.clone();
-        self.put_volume(&grown)?;
+        self.put_volume(&grown, &model)?;
         *present = Arc::new(model);
         Ok(grown)
     }
@@ -341,7 +390,7 @@ impl Catalogue {
         let mut model = Model::clone(&present);
         model.set_volume(volume.id, settings)?;
         let set = model.volume(volume.id)?.clone();
-        self.put_volume(&set)?;
+        self.put_volume(&set, &model)?;
         *present = Arc::new(model);
         Ok(set)
     }
@@ -354,8 +403,28 @@ impl Catalogue {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
         let group = self.policy.access.model_of(name);
+        let row = GroupRow::of(name, group.settings);
         model.create_group(&self.policy.san, name.clone(), group)?;
-        self.table.put_group(name)?;
+        self.table.put_group(name, &row)?;
+        *present = Arc::new(model);
+        Ok(())
+    }
+
+    /// Sets what is set of a group while the server runs.
+    ///
+    /// # Errors
+    /// There is none, or the store failed; nothing has changed.
+    pub fn set_group(
+        &self,
+        name: &GroupName,
+        settings: GroupSettings,
+    ) -> Result<(), CatalogueError> {
+        let mut present = self.lock();
+        let mut model = Model::clone(&present);
+        let mut group = model.group(&self.policy.san, name)?.clone();
+        group.settings = settings;
+        model.update_group(&self.policy.san, name, group)?;
+        self.table.put_group(name, &GroupRow::of(name, settings))?;
         *present = Arc::new(model);
         Ok(())
     }
@@ -387,6 +456,22 @@ impl Catalogue {
         Ok(tags)
     }
 
+    /// The nodes that are out of service.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn drains(&self) -> Result<Vec<KeptDrain>, CatalogueError> {
+        Ok(self.table.drains()?.unwrap_or_default())
+    }
+
+    /// Keeps which nodes are out of service from now on.
+    ///
+    /// # Errors
+    /// The store failed; it is as before.
+    pub fn set_drains(&self, drains: &[KeptDrain]) -> Result<(), CatalogueError> {
+        self.table.set_drains(&drains)
+    }
+
     /// The reservation record of a volume that was last saved. One that was never saved says that
     /// nobody has registered.
     ///
@@ -416,13 +501,15 @@ impl Catalogue {
         Ok(())
     }
 
-    fn put_volume(&self, volume: &Volume) -> Result<(), CatalogueError> {
-        let row = Row {
-            made: true,
-            volume: volume.clone(),
-        };
-        self.table
-            .put_volume(volume.name.as_str(), &row, &volume.group)
+    /// Puts a volume's row, and that of its group as `model` has it.
+    fn put_volume(&self, volume: &Volume, model: &Model) -> Result<(), CatalogueError> {
+        let group = model.group(&volume.san, &volume.group)?;
+        let group_row = GroupRow::of(&volume.group, group.settings);
+        self.table.put_volume(
+            volume.name.as_str(),
+            &Row::finished(volume),
+            (&volume.group, &group_row),
+        )
     }
 
     /// Saves changes of reservations in one transaction; the outcome of each, for its volume may have

@@ -141,6 +141,8 @@ impl Plan {
             let decision = repairs.reservations.get(name);
             match decision.or_else(|| repairs.reservations.get(ALL)) {
                 _ if repairs.forget.contains(name) => {}
+                // It has no reservations to decide about.
+                _ if volume.deleted => {}
                 Some(Decision::Discard) => actions.extend(discard(&table, volume, decision)?),
                 Some(Decision::Keep) => actions.push(keep(volume)?),
                 None => undecided.push(name.clone()),

@@ -19,6 +19,7 @@ use crate::volume::{GroupName, SanName};
 const SAN_KEY: &str = "san";
 const FOUNDED_KEY: &str = "founded";
 const PORTALS_KEY: &str = "portals";
+const DRAINS_KEY: &str = "drains";
 
 /// The tables of a file. Each method is one transaction, durable when it returns.
 pub(super) struct Table {
@@ -97,25 +98,41 @@ impl Table {
 
     /// What was last kept of the portals, if anything.
     pub(super) fn portals<T: DeserializeOwned>(&self) -> Result<Option<T>, CatalogueError> {
-        let Some(row) = self.meta(PORTALS_KEY)? else {
-            return Ok(None);
-        };
-        let portals = serde_json::from_str(&row);
-        portals.map(Some).map_err(|error| {
-            self.file
-                .corrupt(&format!("the row of the portals can't be read: {error}"))
-        })
+        self.kept(PORTALS_KEY)
     }
 
     pub(super) fn set_portals(&self, portals: &impl Serialize) -> Result<(), CatalogueError> {
-        let row = serde_json::to_string(portals).map_err(|error| CatalogueError::Failed {
+        self.keep(PORTALS_KEY, portals)
+    }
+
+    /// What was last kept of drained nodes, if anything.
+    pub(super) fn drains<T: DeserializeOwned>(&self) -> Result<Option<T>, CatalogueError> {
+        self.kept(DRAINS_KEY)
+    }
+
+    pub(super) fn set_drains(&self, drains: &impl Serialize) -> Result<(), CatalogueError> {
+        self.keep(DRAINS_KEY, drains)
+    }
+
+    fn kept<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CatalogueError> {
+        let Some(row) = self.meta(key)? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&row).map(Some).map_err(|error| {
+            self.file
+                .corrupt(&format!("the row of the {key} can't be read: {error}"))
+        })
+    }
+
+    fn keep(&self, key: &str, value: &impl Serialize) -> Result<(), CatalogueError> {
+        let row = serde_json::to_string(value).map_err(|error| CatalogueError::Failed {
             path: self.file.path().to_owned(),
             message: error.to_string(),
         })?;
-        self.set_meta(PORTALS_KEY, &row)
+        self.set_meta(key, &row)
     }
 
-    /// The names of all groups.
+    /// The rows of all groups.
     pub(super) fn groups<T: DeserializeOwned>(&self) -> Result<Vec<T>, CatalogueError> {
         let rows = self.all(GROUPS)?.into_iter();
         rows.map(|(name, row)| {
@@ -132,8 +149,12 @@ impl Table {
         self.all(VOLUMES)
     }
 
-    pub(super) fn put_group(&self, name: &GroupName) -> Result<(), CatalogueError> {
-        let row = self.encode(name)?;
+    pub(super) fn put_group(
+        &self,
+        name: &GroupName,
+        row: &impl Serialize,
+    ) -> Result<(), CatalogueError> {
+        let row = self.encode(row)?;
         self.file
             .write(|transaction| put(transaction, GROUPS, name.as_str(), &row))
     }
@@ -145,7 +166,8 @@ impl Table {
         })
     }
 
-    /// Puts the row of a volume that is being made, and with it a record that nobody has registered.
+    /// Puts the row of a volume that is being made or restored, and with it a record that nobody has
+    /// registered.
     pub(super) fn add_volume(
         &self,
         name: &str,
@@ -164,11 +186,44 @@ impl Table {
         &self,
         name: &str,
         row: &impl Serialize,
-        group: &GroupName,
+        group: (&GroupName, &impl Serialize),
     ) -> Result<(), CatalogueError> {
-        let (row, group_row) = (self.encode(row)?, self.encode(group)?);
+        let (row, group_row) = (self.encode(row)?, self.encode(group.1)?);
         self.file.write(|transaction| {
-            put(transaction, GROUPS, group.as_str(), &group_row)?;
+            put(transaction, GROUPS, group.0.as_str(), &group_row)?;
+            put(transaction, VOLUMES, name, &row)
+        })
+    }
+
+    /// Puts the rows of several volumes that are there, all of them or none.
+    pub(super) fn put_volumes(
+        &self,
+        rows: &[(&str, impl Serialize)],
+    ) -> Result<(), CatalogueError> {
+        let encoded = rows
+            .iter()
+            .map(|(name, row)| Ok((*name, self.encode(row)?)))
+            .collect::<Result<Vec<_>, CatalogueError>>()?;
+        self.file.write(|transaction| {
+            for (name, row) in &encoded {
+                put(transaction, VOLUMES, name, row)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts the row of a volume that is deleted and kept, and forgets its registrations: no change of
+    /// them that is still on its way finds a record to change. Its history stays.
+    pub(super) fn shelve_volume(
+        &self,
+        name: &str,
+        key: u128,
+        row: &impl Serialize,
+    ) -> Result<(), CatalogueError> {
+        let row = self.encode(row)?;
+        self.file.write(|transaction| {
+            transaction.open_table(RESERVATIONS)?.remove(key)?;
+            transaction.open_table(AGES)?.remove(key)?;
             put(transaction, VOLUMES, name, &row)
         })
     }

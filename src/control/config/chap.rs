@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -45,7 +46,7 @@ const ALGORITHMS: [u8; 4] = [7, 8, 6, 5];
 /// # Errors
 /// The file can't be read, others than its owner may read it, or an account is not complete. No
 /// error shows any of its text.
-pub fn read_accounts(path: &Path) -> Result<ChapPolicy, ConfigError> {
+pub fn read_accounts(path: &Path) -> Result<Arc<ChapPolicy>, ConfigError> {
     let unreadable = |error: std::io::Error| {
         ConfigError::of_file(path, format!("the CHAP accounts can't be read: {error}"))
     };
@@ -88,7 +89,7 @@ pub fn read_accounts(path: &Path) -> Result<ChapPolicy, ConfigError> {
 ///
 /// # Errors
 /// An account is not `user:secret`, or its secret is too short.
-pub fn parse_accounts(text: &str) -> Result<ChapPolicy, ConfigError> {
+pub fn parse_accounts(text: &str) -> Result<Arc<ChapPolicy>, ConfigError> {
     let entry = |pair: &str| {
         let (user, secret) = pair
             .split_once(':')
@@ -107,7 +108,7 @@ pub fn parse_accounts(text: &str) -> Result<ChapPolicy, ConfigError> {
         .map_err(|message| ConfigError::of_key(ACCOUNTS_VARIABLE, message))
 }
 
-fn policy(entries: Vec<AccountEntry>) -> Result<ChapPolicy, String> {
+fn policy(entries: Vec<AccountEntry>) -> Result<Arc<ChapPolicy>, String> {
     let mut accounts = Vec::with_capacity(entries.len());
     let mut mutual: Option<ChapAccount> = None;
     for entry in entries {
@@ -132,11 +133,11 @@ fn policy(entries: Vec<AccountEntry>) -> Result<ChapPolicy, String> {
             "expected different secrets for the two directions (RFC 7143 section 9.2.1)".to_owned(),
         );
     }
-    Ok(ChapPolicy {
+    Ok(Arc::new(ChapPolicy {
         accounts,
         mutual,
         algorithms: ALGORITHMS.to_vec(),
-    })
+    }))
 }
 
 impl AccountEntry {
@@ -158,8 +159,8 @@ impl AccountEntry {
 }
 
 fn checked_account(name: String, secret: String) -> Result<ChapAccount, String> {
-    if name.is_empty() || name.len() > 255 {
-        return Err("expected a CHAP user of 1 to 255 bytes".to_owned());
+    if name.is_empty() || name.len() > 255 || name.contains(char::is_control) {
+        return Err("expected a CHAP user of 1 to 255 bytes without control characters".to_owned());
     }
     let length = secret.len();
     if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&length) {

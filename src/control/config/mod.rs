@@ -3,25 +3,28 @@
 //! Values are checked as they are parsed, so that an error names file, line, key and what was
 //! expected. The command line overrides the file, the file overrides the profile.
 
+mod access;
 pub mod chap;
 mod error;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use access::AccessConfig;
 pub use error::ConfigError;
-pub use values::{Advertise, CoreList, Listen, LogFilter, LogFormat, Network, Span};
+pub use values::{
+    Advertise, CoreList, Length, Listen, LogFilter, LogFormat, MetricsListen, Network, Span,
+};
 
-use super::access::AccessBook;
+use super::access::{AccessBook, Origin};
 use super::catalogue::Policy;
 use crate::base::limits;
 use crate::base::tuning::Overrides;
 use crate::iscsi::AuthPolicy;
-use crate::target::Access;
-use crate::volume::{CommonSettings, Initiators, InquiryText, IscsiName, NamingAuthority};
+use crate::volume::{CommonSettings, InquiryText, NamingAuthority};
 use crate::volume::{GroupName, ReservationScope, SanName};
 
 /// The profile where none is named.
@@ -59,6 +62,10 @@ pub struct Config {
     pub groups: BTreeMap<GroupName, AccessConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// What is shown to whoever watches the server.
+    pub metrics: MetricsConfig,
+    /// Where it is written down who changed what.
+    pub audit: AuditConfig,
     /// Knobs that differ from the profile's.
     pub tuning: Overrides,
 }
@@ -77,6 +84,8 @@ impl Default for Config {
             access: AccessConfig::default(),
             groups: BTreeMap::new(),
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
+            audit: AuditConfig::default(),
             tuning: Overrides::default(),
         }
     }
@@ -151,6 +160,9 @@ pub struct LimitsConfig {
     /// Sessions that may be logged in to one volume at once.
     #[serde(deserialize_with = "values::sessions")]
     pub sessions_per_volume: u32,
+    /// Of those, how many may be of one initiator name; `None`: all of them.
+    #[serde(deserialize_with = "values::budget")]
+    pub sessions_per_initiator: Option<u32>,
     /// Registrations that one volume holds.
     #[serde(deserialize_with = "values::registrations")]
     pub registrations_per_volume: u32,
@@ -169,6 +181,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             sessions_per_volume: limits::VOLUME_SESSIONS_DEFAULT,
+            sessions_per_initiator: None,
             registrations_per_volume: limits::REGISTRATIONS_DEFAULT,
             login_timeout: Span(limits::LOGIN_TIMEOUT),
             nop_interval: Span(limits::NOP_INTERVAL),
@@ -178,32 +191,6 @@ impl Default for LimitsConfig {
     }
 }
 
-/// Who may log in. What a group leaves out is as in `[access]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AccessConfig {
-    /// Networks that are let in; an empty list lets nobody in.
-    pub allow: Option<Vec<Network>>,
-    /// iSCSI names that are let in; an empty list lets all in.
-    pub initiators: Option<BTreeSet<IscsiName>>,
-    /// A file of CHAP accounts, of mode 0600.
-    pub chap_accounts: Option<PathBuf>,
-    /// Refuse sessions without CRC32C on headers and data.
-    pub require_digests: Option<bool>,
-}
-
-/// What is let in where nothing is configured: loopback and private networks, not the internet.
-const ALLOW_DEFAULT: [&str; 8] = [
-    "127.0.0.0/8",
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "169.254.0.0/16",
-    "::1/128",
-    "fc00::/7",
-    "fe80::/10",
-];
-
 /// What is logged, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -212,6 +199,27 @@ pub struct LogConfig {
     pub level: LogFilter,
     /// Text or JSON.
     pub format: LogFormat,
+    /// An I/O that takes that long is logged, with where its time went; where left out none is.
+    #[serde(deserialize_with = "values::slow_io")]
+    pub slow_io: Option<Span>,
+}
+
+/// What is shown to whoever watches the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Where the metrics endpoint listens; where left out there is none. It asks nobody who he is.
+    pub listen: Option<MetricsListen>,
+    /// Whether each session has metrics of its own: some lines of the page for each.
+    pub sessions: bool,
+}
+
+/// Where it is written down who changed what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The file, of mode 0600; where left out nothing is written down.
+    pub path: Option<PathBuf>,
 }
 
 impl Config {
@@ -267,6 +275,10 @@ impl Config {
         if self.portals.iter().any(PortalConfig::redirects_to_itself) {
             let message = "expected the address of another portal, got the portal's own";
             return Err(ConfigError::of_key("portal.redirect", message));
+        }
+        self.access.check("access")?;
+        for (name, access) in &self.groups {
+            access.check(&format!("groups.{name}"))?;
         }
         if self.groups.len() > limits::GROUPS_MAX {
             let message = format!("expected at most {} groups", limits::GROUPS_MAX);
@@ -326,19 +338,20 @@ impl Config {
     /// # Errors
     /// CHAP accounts can't be read.
     pub fn access_book(&self) -> Result<AccessBook, ConfigError> {
-        let mut defaults = Access::default();
-        defaults.rules.networks = ALLOW_DEFAULT
-            .iter()
-            .map(|text| valid::<Network>(text).0)
-            .collect();
+        let mut defaults = access::built_in();
         if let Ok(accounts) = std::env::var(chap::ACCOUNTS_VARIABLE) {
-            defaults.auth = AuthPolicy::Chap(chap::parse_accounts(&accounts)?);
+            defaults.access.auth = AuthPolicy::Chap(chap::parse_accounts(&accounts)?);
+            defaults.origins.chap_accounts = Origin::Environment;
         }
-        let defaults = self.access.over(&defaults)?;
+        if let Some(sessions) = self.limits.sessions_per_initiator {
+            defaults.access.sessions_per_initiator = Some(sessions);
+            defaults.origins.sessions_per_initiator = Origin::Limits;
+        }
+        let defaults = self.access.over(&defaults, Origin::Access)?;
         let groups = self
             .groups
             .iter()
-            .map(|(name, access)| Ok((name.clone(), access.over(&defaults)?)))
+            .map(|(name, access)| Ok((name.clone(), access.over(&defaults, Origin::Group)?)))
             .collect::<Result<_, ConfigError>>()?;
         Ok(AccessBook { defaults, groups })
     }
@@ -348,29 +361,6 @@ impl Config {
 #[must_use]
 pub fn control_socket_in(data: &Path) -> PathBuf {
     data.join("control.sock")
-}
-
-impl AccessConfig {
-    /// `access`, with what this says in its place.
-    fn over(&self, access: &Access) -> Result<Access, ConfigError> {
-        let mut access = access.clone();
-        if let Some(allow) = &self.allow {
-            access.rules.networks = allow.iter().map(|network| network.0).collect();
-        }
-        if let Some(initiators) = &self.initiators {
-            access.rules.initiators = match initiators.is_empty() {
-                true => Initiators::Any,
-                false => Initiators::Only(initiators.clone()),
-            };
-        }
-        if let Some(path) = &self.chap_accounts {
-            access.auth = AuthPolicy::Chap(chap::read_accounts(path)?);
-        }
-        if let Some(require_digests) = self.require_digests {
-            access.require_digests = require_digests;
-        }
-        Ok(access)
-    }
 }
 
 #[cfg(test)]

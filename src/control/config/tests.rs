@@ -1,4 +1,7 @@
+use super::access::ALLOW_DEFAULT;
 use super::*;
+use crate::control::access::Origins;
+use std::collections::BTreeSet;
 
 const EXAMPLE: &str = include_str!("../../../tuning/holdfast.toml");
 
@@ -19,7 +22,7 @@ fn the_example_states_the_defaults() {
                 .collect(),
         ),
         initiators: Some(BTreeSet::new()),
-        require_digests: Some(false),
+        enforce_crc: Some(false),
         ..AccessConfig::default()
     };
     let portals = vec![PortalConfig {
@@ -34,7 +37,7 @@ fn the_example_states_the_defaults() {
             ..Config::default()
         }
     );
-    let rules = |config: &Config| config.access_book().unwrap().defaults.rules;
+    let rules = |config: &Config| config.access_book().unwrap().defaults.access.rules;
     assert_eq!(rules(&example), rules(&Config::default()));
 }
 
@@ -49,11 +52,13 @@ fn the_example_names_every_key() {
         "[access]",
         "[groups.abc]",
         "[log]",
+        "[metrics]",
+        "[audit]",
         "[tuning]",
     ] {
         let message = refused(&format!("{table}\nno_such_key = 1"));
         let keys: Vec<_> = message.split('`').skip(3).step_by(2).collect();
-        assert!(keys.len() >= 2, "{message}");
+        assert!(!keys.is_empty(), "{message}");
         for key in keys {
             let stated = EXAMPLE.lines().any(|line| {
                 let bare = line.trim_start_matches(['#', ' ']);
@@ -137,6 +142,93 @@ fn a_group_inherits_what_it_leaves_out() {
         rules("other").rules.networks,
         vec!["10.0.0.0/8".parse().unwrap()]
     );
+}
+
+#[test]
+fn enforce_crc_is_known_by_its_former_name() {
+    for key in ["enforce_crc", "require_digests"] {
+        let config = Config::parse(Path::new("x"), &format!("[access]\n{key} = true\n")).unwrap();
+        assert!(
+            config
+                .access_book()
+                .unwrap()
+                .defaults
+                .access
+                .require_digests
+        );
+    }
+    let both = refused("[access]\nenforce_crc = true\nrequire_digests = false\n");
+    assert!(both.contains("duplicate field"), "{both}");
+}
+
+#[test]
+fn every_rule_says_where_it_comes_from() {
+    let text = "[limits]\nsessions_per_initiator = 64\n\
+                [access]\nallow = [\"10.0.0.0/8\"]\nmax_burst_length = \"256KiB\"\n\
+                [groups.databases]\nenforce_crc = true\nfirst_burst_length = 65536\n\
+                sessions_per_initiator = 32\nmax_receive_segment = \"128KiB\"\n";
+    let book = Config::parse(Path::new("x"), text)
+        .unwrap()
+        .access_book()
+        .unwrap();
+    let databases = book.ruling_of(&"databases".parse().unwrap());
+    assert_eq!(
+        databases.origins,
+        Origins {
+            allow: Origin::Access,
+            initiators: Origin::Default,
+            chap_accounts: Origin::Default,
+            enforce_crc: Origin::Group,
+            sessions_per_initiator: Origin::Group,
+            max_burst_length: Origin::Access,
+            first_burst_length: Origin::Group,
+            max_receive_segment: Origin::Group,
+        }
+    );
+    let offer = databases.access.offer;
+    assert_eq!(
+        (
+            offer.max_burst_bytes,
+            offer.first_burst_bytes,
+            offer.receive_data_segment_bytes
+        ),
+        (256 << 10, 64 << 10, Some(128 << 10))
+    );
+    assert_eq!(databases.access.sessions_per_initiator, Some(32));
+    let other = book.ruling_of(&"other".parse().unwrap());
+    assert_eq!(other.access.sessions_per_initiator, Some(64));
+    assert_eq!(other.origins.sessions_per_initiator, Origin::Limits);
+}
+
+#[test]
+fn lengths_and_budgets_are_within_what_can_be() {
+    for wrong in ["511", "\"2MiB\"", "0"] {
+        let message = refused(&format!("[access]\nmax_burst_length = {wrong}\n"));
+        assert!(
+            message.starts_with("my.toml:2:20: access.max_burst_length: "),
+            "{message}"
+        );
+        assert!(message.contains("from 512B to 1MiB"), "{message}");
+    }
+    let message = refused("[groups.a-b-c]\nsessions_per_initiator = 0\n");
+    assert!(message.contains("from 1 to 4096, got 0"), "{message}");
+    let text = "[groups.a-b-c]\nfirst_burst_length = \"64KiB\"\nmax_burst_length = \"32KiB\"\n";
+    let message = refused(text);
+    assert!(
+        message.contains("groups.a-b-c.first_burst_length: expected at most max_burst_length"),
+        "{message}"
+    );
+}
+
+#[test]
+fn nothing_listens_beyond_loopback_unless_asked() {
+    let portals = Config::default().portals;
+    assert!(
+        portals
+            .iter()
+            .all(|portal| portal.listen.0.ip().is_loopback())
+    );
+    assert!(!portals.is_empty());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,6 +13,8 @@ use crate::base::limits;
 
 /// The registered port of iSCSI (RFC 7143 section 14).
 const ISCSI_PORT: u16 = 3260;
+/// Where scrapers look for the metrics of this program.
+const METRICS_PORT: u16 = 9260;
 
 /// Gives a type that parses from text its serde, in the words of its `FromStr`.
 macro_rules! text_value {
@@ -111,6 +114,37 @@ impl FromStr for Listen {
 }
 
 impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where the metrics endpoint listens: an address with a port; the port may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MetricsListen(pub SocketAddr);
+
+text_value!(MetricsListen);
+
+impl FromStr for MetricsListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+            .unwrap_or(text);
+        text.parse::<SocketAddr>()
+            .or_else(|_| {
+                bare.parse::<IpAddr>()
+                    .map(|address| (address, METRICS_PORT).into())
+            })
+            .map(Self)
+            .map_err(|_| format!("expected ADDR:PORT such as 127.0.0.1:9260, got {text:?}"))
+    }
+}
+
+impl fmt::Display for MetricsListen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -236,6 +270,46 @@ impl fmt::Display for Network {
     }
 }
 
+/// A length that a login negotiates: 512 bytes up to what one buffer holds, 1 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ByteSize", into = "ByteSize")]
+pub struct Length(u32);
+
+/// RFC 7143 sections 13.12 to 13.14.
+const LENGTH_MIN: u64 = 512;
+
+impl Length {
+    /// In bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<ByteSize> for Length {
+    type Error = String;
+
+    fn try_from(size: ByteSize) -> Result<Self, String> {
+        u32::try_from(size.as_u64())
+            .ok()
+            .filter(|bytes| u64::from(*bytes) >= LENGTH_MIN && *bytes <= limits::MAX_BURST_BYTES)
+            .map(Self)
+            .ok_or_else(|| format!("expected a length from 512B to 1MiB, got {size}"))
+    }
+}
+
+impl From<Length> for ByteSize {
+    fn from(length: Length) -> Self {
+        Self::b(length.0.into())
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ByteSize::from(*self).fmt(f)
+    }
+}
+
 /// What to log: a level, or `tracing` directives such as `info,holdfast::iscsi=debug`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -296,6 +370,10 @@ pub(super) fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32
     within(deserializer, limits::VOLUME_SESSIONS_MAX)
 }
 
+pub(super) fn budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within(deserializer, limits::VOLUME_SESSIONS_MAX).map(Some)
+}
+
 pub(super) fn registrations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     within(deserializer, limits::NEXUSES_MAX)
 }
@@ -311,6 +389,18 @@ pub(super) fn fence_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
         Span(min),
         Span(max)
     )))
+}
+
+pub(super) fn slow_io<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Span>, D::Error> {
+    let span = Span::deserialize(deserializer)?;
+    if span.0.is_zero() {
+        return Err(serde::de::Error::custom(
+            "expected a time of at least 1ms; leave slow_io out to log none",
+        ));
+    }
+    Ok(Some(span))
 }
 
 pub(super) fn reactors<'de, D: Deserializer<'de>>(

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::message::RpcError;
 use super::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT};
+use crate::control::api::{ProgressView, method};
 use crate::control::error::ErrorDetail;
 
 /// Why there is no answer, or none that was hoped for.
@@ -87,11 +88,25 @@ impl Client {
         method: &str,
         params: &impl Serialize,
     ) -> Result<R, ClientError> {
+        self.call_for_long(method, params, &mut |_| {})
+    }
+
+    /// Calls a method whose work may be long; `told` hears how far it is. Whoever drops the connection
+    /// ends the work.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn call_for_long<R: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        params: &impl Serialize,
+        told: &mut dyn FnMut(&ProgressView),
+    ) -> Result<R, ClientError> {
         let id = self.next_id;
         self.next_id += 1;
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let mut answer = self
-            .exchange(&request.to_string())
+            .exchange(&request.to_string(), told)
             .map_err(|e| self.no_answer(&e))?;
         if let Some(error) = answer.get_mut("error").map(Value::take) {
             let error: RpcError = serde_json::from_value(error).map_err(|e| self.no_answer(&e))?;
@@ -111,16 +126,27 @@ impl Client {
         serde_json::from_value(result).map_err(|e| self.no_answer(&e))
     }
 
-    fn exchange(&mut self, request: &str) -> io::Result<Value> {
+    fn exchange(
+        &mut self,
+        request: &str,
+        told: &mut dyn FnMut(&ProgressView),
+    ) -> io::Result<Value> {
         writeln!(self.stream.get_mut(), "{request}")?;
-        let mut line = Vec::new();
-        (&mut self.stream)
-            .take(ANSWER_BYTES_MAX)
-            .read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        loop {
+            let mut line = Vec::new();
+            (&mut self.stream)
+                .take(ANSWER_BYTES_MAX)
+                .read_until(b'\n', &mut line)?;
+            if line.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut message: Value = serde_json::from_slice(&line)?;
+            if message.get("method").and_then(Value::as_str) != Some(method::PROGRESS) {
+                return Ok(message);
+            }
+            let params = message.get_mut("params").map(Value::take);
+            told(&serde_json::from_value(params.unwrap_or_default())?);
         }
-        Ok(serde_json::from_slice(&line)?)
     }
 
     fn no_answer(&self, message: &impl ToString) -> ClientError {

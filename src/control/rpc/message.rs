@@ -105,6 +105,11 @@ fn detail(what: &str, expected: &str) -> Box<ErrorDetail> {
     })
 }
 
+/// What is told without having been asked for.
+pub(super) fn notification(method: &str, params: &impl Serialize) -> Value {
+    json!({ "jsonrpc": "2.0", "method": method, "params": params })
+}
+
 /// The answer to a request.
 pub(super) fn answer(id: Value, result: Result<Value, RpcError>) -> Value {
     match result {

@@ -6,6 +6,7 @@
 mod client;
 mod message;
 mod methods;
+mod record;
 mod server;
 mod socket;
 

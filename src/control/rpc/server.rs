@@ -3,25 +3,21 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::message::{RpcError, answer};
+use super::message::{RpcError, answer, notification};
 use super::{CONNECTION_IDLE_MAX, CONNECTIONS_MAX, ControlSocket, REQUEST_BYTES_MAX, methods};
-use crate::control::service::Service;
+use crate::control::acceptor::{Acceptor, Conversation};
+use crate::control::api::{ProgressView, method};
+use crate::control::service::{Progress, Service};
 use crate::reservation::history::Process;
-
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A served control socket. Dropping it closes the socket; requests under way are finished.
 #[derive(Debug)]
 pub struct Server {
-    stopping: Arc<AtomicBool>,
-    path: std::path::PathBuf,
-    acceptor: Option<JoinHandle<()>>,
+    _acceptor: Acceptor,
 }
 
 impl Server {
@@ -30,82 +26,21 @@ impl Server {
     /// # Errors
     /// The thread can't be started.
     pub fn start(socket: ControlSocket, service: Arc<Service>) -> io::Result<Self> {
-        let stopping = Arc::new(AtomicBool::new(false));
         let path = socket.path().to_owned();
-        let acceptor = {
-            let stopping = stopping.clone();
-            std::thread::Builder::new()
-                .name("control".to_owned())
-                .spawn(move || accept(&socket, &service, &stopping))?
-        };
-        Ok(Self {
-            stopping,
-            path,
-            acceptor: Some(acceptor),
-        })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Release);
-        // The acceptor waits for a connection; this one wakes it. Where it fails, nobody can
-        // connect, and the thread ends with the process.
-        if UnixStream::connect(&self.path).is_ok()
-            && let Some(acceptor) = self.acceptor.take()
-        {
-            // A panic there has been reported by its own thread.
-            let _ = acceptor.join();
-        }
-    }
-}
-
-/// Counts a connection as long as it lives.
-struct Seat(Arc<AtomicUsize>);
-
-impl Seat {
-    fn take(seats: &Arc<AtomicUsize>) -> Option<Self> {
-        let seat = Self(seats.clone());
-        (seats.fetch_add(1, Ordering::AcqRel) < CONNECTIONS_MAX).then_some(seat)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn accept(socket: &ControlSocket, service: &Arc<Service>, stopping: &AtomicBool) {
-    let seats = Arc::new(AtomicUsize::new(0));
-    for stream in socket.listener.incoming() {
-        if stopping.load(Ordering::Acquire) {
-            return;
-        }
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the control socket took no connection");
-                // Out of descriptors, most likely: asking again at once would not help.
-                std::thread::park_timeout(ACCEPT_PAUSE);
-                continue;
-            }
-        };
-        let Some(seat) = Seat::take(&seats) else {
-            refuse(&stream);
-            continue;
-        };
-        let service = service.clone();
-        let spawned = std::thread::Builder::new()
-            .name("control-client".to_owned())
-            .spawn(move || {
+        let conversation = Conversation {
+            names: ["control", "control-client"],
+            connections_max: CONNECTIONS_MAX,
+            refuse: |stream| refuse(stream),
+            converse: Arc::new(move |stream| {
                 // How a client leaves is its own affair.
-                let _ = converse(&service, &stream);
-                drop(seat);
-            });
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread for a control connection");
-        }
+                let _ = converse(&service, stream);
+            }),
+        };
+        let accept = move || socket.listener.accept().map(|(stream, _)| stream);
+        let wake = move || UnixStream::connect(&path).is_ok();
+        Ok(Self {
+            _acceptor: Acceptor::start(conversation, accept, wake)?,
+        })
     }
 }
 
@@ -141,7 +76,8 @@ fn converse(service: &Service, stream: &UnixStream) -> io::Result<()> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if let Some(answer) = methods::handle(service, caller, &line) {
+        let progress = Told { stream };
+        if let Some(answer) = methods::handle(service, caller, &progress, &line) {
             let mut text = answer.to_string();
             text.push('\n');
             let written = writer.write_all(text.as_bytes());
@@ -149,6 +85,19 @@ fn converse(service: &Service, stream: &UnixStream) -> io::Result<()> {
             service.answered();
             written?;
         }
+    }
+}
+
+/// Tells whoever has asked how far it is, in notifications before the answer.
+struct Told<'a> {
+    stream: &'a UnixStream,
+}
+
+impl Progress for Told<'_> {
+    /// False once the other end is closed: who has asked has been interrupted.
+    fn report(&self, progress: &ProgressView) -> bool {
+        let (mut stream, text) = (self.stream, notification(method::PROGRESS, progress));
+        writeln!(stream, "{text}").is_ok()
     }
 }
 

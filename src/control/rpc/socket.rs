@@ -1,7 +1,7 @@
 //! The socket's place in the file system.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,31 @@ pub enum SocketError {
          --control", .0.display()
     )]
     TooLong(PathBuf),
+    /// Others could put a socket of theirs in its place.
+    #[error(
+        "the control socket {} would stand in a directory that everyone may write to (mode {mode:04o}), \
+         so others could put a socket of theirs in its place; expected a directory of its owner, or one \
+         with the sticky bit: chmod o-w {}", path.display(), directory.display()
+    )]
+    OpenDirectory {
+        /// The socket.
+        path: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+        /// The directory's permissions.
+        mode: u32,
+    },
+    /// Others may use it: the file system keeps no permissions.
+    #[error(
+        "the control socket {} has mode {mode:04o} although 0600 was asked for; choose one on a file \
+         system that keeps permissions with --control", path.display()
+    )]
+    OpenSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The operating system refused.
     #[error("the control socket {} can't be made: {source}", path.display())]
     Io {
@@ -46,7 +71,8 @@ pub enum SocketError {
 }
 
 impl ControlSocket {
-    /// Listens at `path`, for this user alone. A socket that a dead server left there is removed.
+    /// Listens at `path`, for this user alone. A socket that a dead server left there is removed. That
+    /// others can neither use it nor put theirs in its place is checked, not hoped.
     ///
     /// # Errors
     /// See [`SocketError`].
@@ -56,6 +82,7 @@ impl ControlSocket {
             source,
         };
         let address = SockAddr::unix(path).map_err(|_| SocketError::TooLong(path.to_owned()))?;
+        check_directory(path)?;
         remove_stale(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
         // Linux gives the file the mode of the socket, so there is no moment with a wider one.
@@ -65,6 +92,11 @@ impl ControlSocket {
             listener: UnixListener::from(socket),
             path: path.to_owned(),
         };
+        let mode = std::fs::symlink_metadata(path).map_err(failed)?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let path = path.to_owned();
+            return Err(SocketError::OpenSocket { path, mode });
+        }
         rustix::net::listen(&bound.listener, BACKLOG).map_err(|error| failed(error.into()))?;
         Ok(bound)
     }
@@ -104,6 +136,28 @@ impl Drop for ControlSocket {
         // Left behind it does no harm: the next start removes it.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Who may write to a directory may take a file out of it and put another in its place, unless the
+/// sticky bit keeps files to their owners.
+fn check_directory(path: &Path) -> Result<(), SocketError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let metadata = std::fs::metadata(directory).map_err(|source| SocketError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+        return Err(SocketError::OpenDirectory {
+            path: path.to_owned(),
+            directory: directory.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {

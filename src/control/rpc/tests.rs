@@ -40,6 +40,36 @@ fn raw(socket: &Path, line: &str) -> Value {
 }
 
 #[test]
+fn a_socket_stands_where_nobody_else_can_put_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let set_mode = |mode: u32| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(directory.path(), permissions).unwrap();
+    };
+    for (mode, taken) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false)] {
+        set_mode(mode);
+        match ControlSocket::bind(&path) {
+            Ok(socket) => {
+                assert!(taken, "{mode:o}");
+                let made = std::fs::metadata(socket.path()).unwrap().permissions();
+                assert_eq!(made.mode() & 0o777, 0o600);
+            }
+            Err(error) => {
+                let told = error.to_string();
+                assert!(!taken, "{mode:o}: {told}");
+                assert!(
+                    told.contains("mode 0777") && told.contains("chmod o-w"),
+                    "{told}"
+                );
+                assert!(!path.exists(), "nothing is left behind");
+            }
+        }
+    }
+    set_mode(0o700);
+}
+
+#[test]
 fn a_client_creates_lists_and_deletes() {
     let fixture = serve();
     let mut client = Client::connect(&fixture.socket).unwrap();

@@ -35,10 +35,15 @@ fn specified(mut bound: SocketAddr) -> SocketAddr {
 
 /// Everything there is to say. The lines `listening on ADDR:PORT` come last: a script that has
 /// read them all knows that all is ready.
-pub(super) fn text(config: &Config, bound: &[SocketAddr], volumes: &[VolumeView]) -> String {
+pub(super) fn text(
+    config: &Config,
+    bound: &[SocketAddr],
+    volumes: &[VolumeView],
+    metrics: Option<SocketAddr>,
+) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
-    let _ = write_all(&mut text, config, bound, volumes);
+    let _ = write_all(&mut text, config, bound, volumes, metrics);
     text
 }
 
@@ -47,6 +52,7 @@ fn write_all(
     config: &Config,
     bound: &[SocketAddr],
     volumes: &[VolumeView],
+    metrics: Option<SocketAddr>,
 ) -> std::fmt::Result {
     let portal = reachable(&config.portals, bound)
         .into_iter()
@@ -79,6 +85,9 @@ fn write_all(
         )?;
     }
     writeln!(text, "control socket {}", config.control_socket().display())?;
+    if let Some(metrics) = metrics {
+        writeln!(text, "metrics http://{metrics}/metrics")?;
+    }
     for address in bound {
         writeln!(text, "listening on {address}")?;
     }

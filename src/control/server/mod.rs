@@ -4,9 +4,12 @@ mod announce;
 mod portals;
 mod signals;
 mod takeover;
+mod upkeep;
+mod watching;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -14,10 +17,14 @@ use crossbeam_channel::{Receiver, Sender};
 pub use portals::PortalError;
 pub use takeover::TakeOverError;
 
-use super::api::VolumeView;
+use self::upkeep::Upkeep;
+use self::watching::Watching;
+use super::api::{VolumeList, VolumeView};
+use super::audit::AuditError;
 use super::catalogue::{Catalogue, CatalogueError, DataDirectory};
 use super::config::{Config, ConfigError};
 use super::error::ControlError;
+use super::metrics::MetricsError;
 use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError};
 use super::rpc;
 use super::service::{Service, ServiceSettings, StopReason};
@@ -25,7 +32,7 @@ use super::succession::{self, Heir, Predecessor};
 use crate::backend::{Means, Workers};
 use crate::base::tuning::{Engine, Tuning};
 use crate::ring::Ring;
-use crate::target::ReservationStore;
+use crate::target::{Journal, ReservationStore};
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +58,12 @@ pub enum ServeError {
     /// Another server's place can't be taken.
     #[error("{0}")]
     TakeOver(#[from] TakeOverError),
+    /// The metrics endpoint can't be opened.
+    #[error("{0}")]
+    Metrics(#[from] MetricsError),
+    /// The audit log can't be opened.
+    #[error("{0}")]
+    Audit(#[from] AuditError),
     /// The operating system refused a thread or a signal handler.
     #[error("can't start: {0}")]
     System(#[from] std::io::Error),
@@ -72,7 +85,8 @@ pub fn run(
     out: &mut dyn Write,
 ) -> Result<(), ServeError> {
     let (stop, stopped) = crossbeam_channel::bounded(1);
-    let _signals = signals::Watch::start(stop.clone())?;
+    let (hang_up, hung_up) = crossbeam_channel::bounded(1);
+    let _signals = signals::Watch::start(stop.clone(), hang_up)?;
     let running = match heir {
         None => Running::start(config, tuning, launch, stop)?,
         Some(heir) => Running::take_over(config, tuning, launch, stop, heir)?,
@@ -81,7 +95,7 @@ pub fn run(
     if heir.is_none() {
         succession::announce_ready();
     }
-    running.until(&stopped);
+    running.until(&stopped, &hung_up);
     Ok(())
 }
 
@@ -92,6 +106,8 @@ pub struct Running {
     plane: Arc<dyn DataPlane>,
     service: Arc<Service>,
     rpc: rpc::Server,
+    upkeep: Upkeep,
+    watching: Watching,
 }
 
 impl Running {
@@ -109,42 +125,51 @@ impl Running {
         config.check()?;
         let policy = config.policy()?;
         let directory = DataDirectory::open(&config.data)?;
-        let configured = config.portals.iter().map(|portal| portal.listen.0);
-        let predecessor = Predecessor::new(&directory, configured.collect())?;
+        let lock = directory.share_lock()?;
         let (catalogue, unfinished) = Catalogue::open(directory, policy)?;
         let catalogue = Arc::new(catalogue);
         // Everything that another server may hold is taken before anything is started.
         let socket = rpc::ControlSocket::bind(&config.control_socket())?;
         let (listeners, addresses) = portals::bind(&config.portals)?;
+        let prepared = watching::Prepared::take(&config)?;
+        let predecessor = predecessor(&config, &catalogue, lock, &prepared)?;
         // Kept before any initiator can learn them, and only for portals that can be had.
         let tags = catalogue.portal_tags(&portals::wanted(&config.portals))?;
         let portals = portals::sockets(&config.portals, listeners, tags);
         let settings = service_settings(&config, means(&tuning));
-        let plane = launch.launch(launch_plan(&config, tuning, catalogue.clone()))?;
+        let plan = launch_plan(&config, tuning, catalogue.clone(), prepared.journal());
+        let plane = launch.launch(plan)?;
         let workers = Workers::start(config.reactor_count())?;
         let service = Arc::new(Service::new(
-            catalogue,
+            catalogue.clone(),
             plane.clone(),
             settings,
             workers,
             stop,
         ));
-        let open = || -> Result<rpc::Server, ServeError> {
+        let open = || -> Result<(rpc::Server, Upkeep, Watching), ServeError> {
+            let mut watching = prepared.watch(&config, &service, &catalogue)?;
+            watching.begin(&service, &catalogue)?;
             service.open(&unfinished)?;
             for portal in portals {
                 plane.open_portal(portal)?;
             }
             service.set_portals(announce::reachable(&config.portals, &addresses));
+            let upkeep = Upkeep::start(service.clone())?;
             service.set_predecessor(predecessor);
-            Ok(rpc::Server::start(socket, service.clone())?)
+            let rpc = rpc::Server::start(socket, service.clone())?;
+            watching.note_start(&service, None);
+            Ok((rpc, upkeep, watching))
         };
         match open() {
-            Ok(rpc) => Ok(Self {
+            Ok((rpc, upkeep, watching)) => Ok(Self {
                 config,
                 portals: addresses,
                 plane,
                 service,
                 rpc,
+                upkeep,
+                watching,
             }),
             Err(error) => {
                 plane.stop();
@@ -161,16 +186,34 @@ impl Running {
 
     /// Prints how to connect, and that it listens.
     pub fn announce(&self, out: &mut dyn Write) {
-        let volumes: Vec<VolumeView> = self.service.list_volumes().unwrap_or_default();
-        let text = announce::text(&self.config, &self.portals, &volumes);
+        let volumes: Vec<VolumeView> = self
+            .service
+            .list_volumes(VolumeList::default())
+            .unwrap_or_default();
+        let text = announce::text(
+            &self.config,
+            &self.portals,
+            &volumes,
+            self.watching.metrics(),
+        );
         // Nobody may be reading, as under a service manager.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// Waits for the word to stop, then drains and stops.
-    pub fn until(self, stopped: &Receiver<StopReason>) {
+    /// Waits for the word to stop, then drains and stops. At each word from `hung_up`, files that may
+    /// have been moved away are opened anew.
+    pub fn until(self, stopped: &Receiver<StopReason>, hung_up: &Receiver<()>) {
         // The service holds a sender, so there is no end but a word.
-        let reason = stopped.recv();
+        let mut hang_ups = hung_up.clone();
+        let reason = loop {
+            crossbeam_channel::select! {
+                recv(stopped) -> reason => break reason,
+                recv(hang_ups) -> word => match word {
+                    Ok(()) => self.reopen(),
+                    Err(_) => hang_ups = crossbeam_channel::never(),
+                }
+            }
+        };
         // An upgrade that is under way decides first whose word it is.
         self.service.wait_for_upgrade();
         if self.service.has_departed() {
@@ -193,19 +236,50 @@ impl Running {
         std::mem::forget(self);
     }
 
+    /// Opens files anew that may have been moved away.
+    fn reopen(&self) {
+        if let Some(audit) = self.service.audit() {
+            audit.reopen();
+        }
+    }
+
     /// Drains and stops.
     pub fn stop(self) {
         let Self {
-            config, plane, rpc, ..
+            config,
+            plane,
+            rpc,
+            service,
+            upkeep,
+            watching,
+            ..
         } = self;
+        drop(upkeep);
+        // It has until the drain is over to leave nothing behind; a restart sees to the rest.
+        service.stop_work();
+        watching.note_stop(&service);
         let dropped = plane.drain(config.limits.drain_timeout.0);
         if dropped > 0 {
             tracing::warn!(dropped, "sessions did not log out in time");
         }
         drop(rpc);
         plane.stop();
+        watching.finish();
         tracing::info!("stopped");
     }
+}
+
+/// What a successor will need of this server.
+fn predecessor(
+    config: &Config,
+    catalogue: &Catalogue,
+    lock: OwnedFd,
+    prepared: &watching::Prepared,
+) -> io::Result<Predecessor> {
+    let portals = config.portals.iter().map(|portal| portal.listen.0);
+    let socket = prepared.metrics_socket()?;
+    let metrics = config.metrics.listen.map(|listen| listen.0).zip(socket);
+    Predecessor::new(catalogue.directory(), lock, portals.collect(), metrics)
 }
 
 /// What the data path is started with.
@@ -213,6 +287,7 @@ fn launch_plan(
     config: &Config,
     tuning: Tuning,
     reservations: Arc<dyn ReservationStore>,
+    journal: Journal,
 ) -> LaunchPlan {
     let cores = config.cores.as_ref().map(|list| list.cores().to_vec());
     LaunchPlan {
@@ -223,6 +298,8 @@ fn launch_plan(
         nop_interval: config.limits.nop_interval.0,
         fence_timeout: config.limits.fence_timeout.0,
         reservations,
+        journal,
+        slow_io: config.log.slow_io.map(|limit| limit.0),
     }
 }
 
@@ -231,6 +308,7 @@ fn service_settings(config: &Config, means: Means) -> ServiceSettings {
         registrations_max: config.limits.registrations_per_volume,
         reactors: config.reactor_count(),
         means,
+        logout_timeout: config.limits.drain_timeout.0,
     }
 }
 

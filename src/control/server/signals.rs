@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM: the first one drains, the second one ends at once.
+//! Ctrl-C and SIGTERM: the first one drains, the second one ends at once. SIGHUP: files that may have
+//! been moved away are opened anew.
 
 use std::io;
 
 use crossbeam_channel::Sender;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::control::service::StopReason;
@@ -14,15 +15,20 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Sends the first signal to `stop`.
-    pub(super) fn start(stop: Sender<StopReason>) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    /// Sends the first signal to `stop`, and each SIGHUP to `hang_up`.
+    pub(super) fn start(stop: Sender<StopReason>, hang_up: Sender<()>) -> io::Result<Self> {
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
         let handle = signals.handle();
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
                 let mut asked = false;
                 for signal in signals.forever() {
+                    if signal == SIGHUP {
+                        // Full: one that has not been looked at will do for both.
+                        let _ = hang_up.try_send(());
+                        continue;
+                    }
                     if asked {
                         // As a shell reports a process that the signal killed.
                         signal_hook::low_level::exit(128 + signal);

@@ -6,7 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
 
-use super::{Running, ServeError, announce, launch_plan, means, portals, service_settings};
+use super::upkeep::Upkeep;
+use super::watching::Prepared;
+use super::{
+    Running, ServeError, announce, launch_plan, means, portals, predecessor, service_settings,
+};
 use crate::backend::Workers;
 use crate::base::clock::Instant;
 use crate::base::tuning::Tuning;
@@ -15,7 +19,7 @@ use crate::control::config::{Config, PortalConfig};
 use crate::control::plane::Launch;
 use crate::control::rpc;
 use crate::control::service::{Service, StopReason};
-use crate::control::succession::{ChannelError, Heir, Inheritance, Predecessor};
+use crate::control::succession::{ChannelError, Heir, Inheritance};
 use crate::target::{NotAdopted, ReservationStore, ReservationUpdate, StoreFailed};
 use crate::volume::VolumeId;
 
@@ -71,7 +75,9 @@ impl Running {
         // What takes time and needs nothing of the other one comes before it is disturbed.
         let store = Arc::new(LaterStore::default());
         let settings = service_settings(&config, means(&tuning));
-        let plane = launch.launch(launch_plan(&config, tuning, store.clone()))?;
+        let mut prepared = Prepared::beside(&config, heir.metrics())?;
+        let plan = launch_plan(&config, tuning, store.clone(), prepared.journal());
+        let plane = launch.launch(plan)?;
         let workers = Workers::start(config.reactor_count())?;
         let parked = plane.hand_over().ok_or(TakeOverError::DataPath)?;
         parked.begin_parked()?;
@@ -79,24 +85,27 @@ impl Running {
             record,
             lock,
             listeners,
+            metrics,
             stores,
             streams,
         } = heir.inherit().map_err(TakeOverError::Channel)?;
         let came = Instant::now();
         let directory = DataDirectory::inherited(heir.data().to_owned(), lock);
         let lock = directory.share_lock()?;
-        let configured = config.portals.iter().map(|portal| portal.listen.0);
-        let predecessor = Predecessor::new(&directory, configured.collect())?;
+        let shared_lock = directory.share_lock()?;
         let (catalogue, unfinished) = Catalogue::open(directory, policy)?;
         let catalogue = Arc::new(catalogue);
+        prepared.inherit(&config, metrics)?;
+        let predecessor = predecessor(&config, &catalogue, shared_lock, &prepared)?;
         store.open(Arc::clone(&catalogue));
         let path = config.control_socket();
         let mut socket = rpc::ControlSocket::bind_beside(&path)?;
         let (listeners, addresses) = match_portals(&config.portals, listeners)?;
         let tags = catalogue.portal_tags(&portals::wanted(&config.portals))?;
         let sockets = portals::sockets(&config.portals, listeners, tags);
-        let service = Service::new(catalogue, plane.clone(), settings, workers, stop);
+        let service = Service::new(catalogue.clone(), plane.clone(), settings, workers, stop);
         let service = Arc::new(service);
+        let mut watching = prepared.watch(&config, &service, &catalogue)?;
         service.inherit(stores);
         let opened = Instant::now();
         service.open(&unfinished)?;
@@ -119,26 +128,29 @@ impl Running {
         heir.confirm();
         let taken = socket.take_place(&path);
         let claimed = DataDirectory::claim(lock);
-        for error in [
-            taken.err().map(|e| e.to_string()),
-            claimed.err().map(|e| e.to_string()),
-        ]
-        .into_iter()
-        .flatten()
-        {
+        let begun = watching.begin(&service, &catalogue);
+        let failures = [
+            taken.err().map(|error| error.to_string()),
+            claimed.err().map(|error| error.to_string()),
+            begun.err().map(|error| error.to_string()),
+        ];
+        for error in failures.into_iter().flatten() {
             tracing::error!(error, "serving, but not all is in its place");
         }
+        watching.note_start(&service, Some(heir.predecessor()));
         service.set_predecessor(predecessor);
         tracing::info!(
             predecessor = heir.predecessor(),
             "serving in another process's place"
         );
         Ok(Self {
+            upkeep: Upkeep::start(service.clone())?,
             rpc: rpc::Server::start(socket, service.clone())?,
             config,
             portals: addresses,
             plane,
             service,
+            watching,
         })
     }
 }

@@ -68,7 +68,7 @@ fn a_request_over_the_control_socket_stops_it() {
         .call::<()>("server.stop", &serde_json::json!({}))
         .unwrap();
     drop(client);
-    running.until(&stopped);
+    running.until(&stopped, &crossbeam_channel::never());
     assert!(!socket.exists());
     assert_eq!(launch.plane.calls(), ["drain", "stop"]);
 }

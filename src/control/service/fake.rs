@@ -16,12 +16,14 @@ use crate::control::config::Config;
 use crate::control::plane::{
     DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, VolumeConfig,
 };
+use crate::iscsi::Parameters;
 use crate::reservation::{
     Command, Context, InitiatorPort, Key, Nexus, NexusIndex, ReservationType, ScopeAndType, apply,
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Forecast, IdentityInfo, InFlight, Preemption, ReservationReport, SessionInfo,
+    Change, Cleared, Company, Drain, Forecast, HoldPlan, IdentityInfo, InFlight, Limits,
+    Measurement, Preemption, ReservationReport, SessionInfo, Tally,
 };
 use crate::volume::VolumeId;
 
@@ -80,9 +82,12 @@ struct State {
     sessions: Vec<SessionInfo>,
     identities: Vec<IdentityInfo>,
     portals: Vec<PortalSocket>,
+    drains: Vec<Drain>,
+    measurement: Measurement,
     refusal: Option<String>,
     refusal_once: Option<String>,
     calls: Vec<&'static str>,
+    limits: Vec<(VolumeId, Option<Arc<Limits>>)>,
 }
 
 impl Default for State {
@@ -94,9 +99,12 @@ impl Default for State {
             volumes: BTreeMap::new(),
             sessions: Vec::new(),
             portals: Vec::new(),
+            drains: Vec::new(),
+            measurement: Measurement::default(),
             refusal: None,
             refusal_once: None,
             calls: Vec::new(),
+            limits: Vec::new(),
         }
     }
 }
@@ -121,9 +129,19 @@ impl FakePlane {
         look(&self.state.lock().unwrap().volumes[&volume]);
     }
 
+    /// The drains in force.
+    pub(crate) fn drains(&self) -> Vec<Drain> {
+        self.state.lock().unwrap().drains.clone()
+    }
+
     /// The order in which it was drained and stopped.
     pub(crate) fn calls(&self) -> Vec<&'static str> {
         self.state.lock().unwrap().calls.clone()
+    }
+
+    /// What it was told of limits since the last time.
+    pub(crate) fn take_limits(&self) -> Vec<(VolumeId, Option<Arc<Limits>>)> {
+        std::mem::take(&mut self.state.lock().unwrap().limits)
     }
 
     /// Lets the next changes fail.
@@ -134,6 +152,16 @@ impl FakePlane {
     /// Lets the next volume that is to be served fail.
     pub(crate) fn refuse_next_attach(&self, message: &str) {
         self.state.lock().unwrap().refusal_once = Some(message.to_owned());
+    }
+
+    /// As after a restart.
+    pub(crate) fn forget_volumes(&self) {
+        self.state.lock().unwrap().volumes.clear();
+    }
+
+    /// What it is to tell whoever measures.
+    pub(crate) fn set_measurement(&self, measurement: Measurement) {
+        self.state.lock().unwrap().measurement = measurement;
     }
 
     pub(crate) fn log_out_all(&self) {
@@ -157,11 +185,18 @@ impl FakePlane {
             port: 1,
             tsih: 7,
             address: address.parse().unwrap(),
+            portal: "127.0.0.1:3260".parse().unwrap(),
             reactor: 0,
             header_digest: true,
             data_digest: false,
+            parameters: Parameters {
+                header_digest: true,
+                ..Parameters::default()
+            },
             since: Instant::now(),
             commands: 12,
+            tally: Tally::default(),
+            in_flight: 1,
             read_bytes: 4096,
             written_bytes: 8192,
         });
@@ -193,6 +228,36 @@ impl DataPlane for FakePlane {
             .ok_or(PlaneError::UnknownVolume)
     }
 
+    fn dismiss_volume(&self, id: VolumeId, _: Duration) -> Result<usize, PlaneError> {
+        let sessions = self.state.lock().unwrap().sessions.len();
+        self.detach_volume(id, true)?;
+        Ok(sessions)
+    }
+
+    fn at_one_instant(
+        &self,
+        volumes: &[VolumeId],
+        plan: HoldPlan,
+        work: &mut dyn FnMut(),
+    ) -> Result<(), PlaneError> {
+        {
+            let mut state = self.state.lock().unwrap();
+            if let Some(message) = &state.refusal {
+                return Err(PlaneError::Failed(message.clone()));
+            }
+            let of_volumes =
+                |session: &&SessionInfo| session.volume.is_some_and(|id| volumes.contains(&id));
+            let sessions = state.sessions.iter().filter(of_volumes).count();
+            if plan.company == Company::Nobody && sessions > 0 {
+                return Err(PlaneError::InUse { sessions });
+            }
+            assert!(volumes.iter().all(|id| state.volumes.contains_key(id)));
+            state.calls.push("instant");
+        }
+        work();
+        Ok(())
+    }
+
     fn detach_unused(&self, id: VolumeId) -> Result<(), PlaneError> {
         let registrations = self.registrations();
         if registrations > 0 {
@@ -211,6 +276,18 @@ impl DataPlane for FakePlane {
             .get_mut(&id)
             .ok_or(PlaneError::UnknownVolume)?;
         volume.sessions_max = sessions_max;
+        Ok(())
+    }
+
+    fn set_limits(&self, id: VolumeId, limits: Option<Arc<Limits>>) -> Result<(), PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        if let Some(message) = &state.refusal {
+            return Err(PlaneError::Failed(message.clone()));
+        }
+        if !state.volumes.contains_key(&id) {
+            return Err(PlaneError::UnknownVolume);
+        }
+        state.limits.push((id, limits));
         Ok(())
     }
 
@@ -238,6 +315,10 @@ impl DataPlane for FakePlane {
 
     fn identities(&self) -> Result<Vec<IdentityInfo>, PlaneError> {
         Ok(self.state.lock().unwrap().identities.clone())
+    }
+
+    fn measure(&self) -> Result<Measurement, PlaneError> {
+        Ok(self.state.lock().unwrap().measurement.clone())
     }
 
     fn reservation(&self, _: VolumeId) -> Result<ReservationReport, PlaneError> {
@@ -360,6 +441,24 @@ impl DataPlane for FakePlane {
         }))
     }
 
+    fn begin_drain(&self, drain: Drain, _: Duration) -> Result<usize, PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        let covered = |session: &&SessionInfo| {
+            let volume = session.volume.unwrap();
+            let address = session.address.ip();
+            drain.scope.covers(&session.initiator, address, volume)
+        };
+        let asked = state.sessions.iter().filter(covered).count();
+        state.drains.push(drain);
+        Ok(asked)
+    }
+
+    fn end_drain(&self, id: u64) -> Result<(), PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        state.drains.retain(|drain| drain.id != id);
+        Ok(())
+    }
+
     fn drain(&self, _: Duration) -> usize {
         self.state.lock().unwrap().calls.push("drain");
         0
@@ -394,6 +493,7 @@ pub(crate) fn service(
         registrations_max: 1024,
         reactors: 1,
         means: Means::default(),
+        logout_timeout: Duration::from_secs(1),
     };
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let service = Service::new(

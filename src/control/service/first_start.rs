@@ -1,7 +1,7 @@
 //! The first start on an empty data directory: one group, one volume, ready to be used.
 
 use super::Service;
-use crate::control::api::{BackendKind, VolumeCreate};
+use crate::control::api::{BackendKind, LimitsSet, VolumeCreate};
 use crate::control::error::{ControlError, ErrorKind};
 use crate::volume::{BlockSize, GroupName, NameError};
 
@@ -19,6 +19,7 @@ impl Service {
         let create = VolumeCreate {
             name: VOLUME_FIRST.parse().map_err(invalid)?,
             size_bytes: Some(VOLUME_FIRST_BYTES),
+            source: None,
             group: None,
             backend: BackendKind::File,
             path: None,
@@ -27,6 +28,7 @@ impl Service {
             removable: false,
             sessions_max: None,
             reservation_scope: None,
+            limits: LimitsSet::default(),
             delay_us: 0,
             test_wrappers: Vec::new(),
         };

@@ -3,34 +3,51 @@
 //! The order within a change is what keeps a crash harmless: what an initiator may come to rely on
 //! is durable in the catalogue first, and what it relied on goes from the catalogue last.
 
+mod content;
+mod deleting;
+mod drains;
 #[cfg(test)]
 pub(crate) mod fake;
 mod first_start;
 mod followers;
 mod groups;
+mod harm;
+mod images;
+mod limits;
+mod long_work;
+mod monitoring;
 mod refusal;
-mod reservation_views;
+pub(super) mod reservation_views;
 mod reservations;
+mod reverting;
 mod settings;
+mod snapshots;
+mod sources;
 mod stores;
 mod upgrade;
 mod views;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use self::followers::Followers;
+use self::limits::LimitBook;
+use self::long_work::LongWork;
 use self::refusal::{about_volume, volume_error};
 use self::stores::Stores;
-use super::api::{ServerStatus, SessionList, SessionView};
+use super::api::{EventKind, ServerStatus, SessionList, SessionView};
+use super::audit::Audit;
 use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_file};
 use super::error::{ControlError, ErrorKind};
+use super::events::{Event, EventLog};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
 use super::succession::Predecessor;
 use crate::backend::{Bequest, Intent, Means, Store, Workers};
@@ -38,6 +55,7 @@ use crate::base::clock::Instant;
 use crate::volume::{VolumeId, VolumeName};
 
 pub use self::first_start::GROUP_DEFAULT;
+pub use self::long_work::{Progress, Unheard};
 
 /// What the operations need of the configuration, beside the catalogue's policy.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +66,8 @@ pub struct ServiceSettings {
     pub reactors: usize,
     /// What of the machine the volumes' stores may use.
     pub means: Means,
+    /// How long sessions have to log out before they are dropped.
+    pub logout_timeout: Duration,
 }
 
 /// Why the server is to stop.
@@ -82,8 +102,20 @@ pub struct Service {
     departed: OnceLock<ThreadId>,
     /// Who waits for something to happen.
     followers: Followers,
+    /// What happened.
+    events: Arc<EventLog>,
+    /// Where changes are written down, if anywhere.
+    audit: OnceLock<Arc<Audit>>,
+    /// The server drains.
+    stopping: AtomicBool,
     /// Why volumes are not served, of those that are not.
     problems: Mutex<BTreeMap<VolumeId, String>>,
+    /// What the data path keeps of limits.
+    limit_book: Mutex<LimitBook>,
+    /// What takes minutes.
+    work: LongWork,
+    /// Volumes whose files were removed while they are served.
+    orphaned: Mutex<BTreeSet<VolumeId>>,
 }
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -111,7 +143,13 @@ impl Service {
             upgrading: Mutex::new(()),
             departed: OnceLock::new(),
             followers: Followers::default(),
+            events: Arc::default(),
+            audit: OnceLock::new(),
+            stopping: AtomicBool::new(false),
             problems: Mutex::new(BTreeMap::new()),
+            limit_book: Mutex::new(LimitBook::default()),
+            work: LongWork::default(),
+            orphaned: Mutex::new(BTreeSet::new()),
         }
     }
 
@@ -137,12 +175,18 @@ impl Service {
                  see `holdfast repair`"
             );
         }
-        for volume in self.catalogue.model().volumes() {
+        self.discard_unfinished_snapshots()?;
+        for volume in self.catalogue.model().live_volumes() {
+            self.stores.discard_draft(volume);
             if let Err(error) = self.attach(volume, Intent::Existing) {
                 tracing::error!(volume = %volume.name, %error, "the volume is not served");
+                let event = Event::new(EventKind::VolumeFailed, &error.message);
+                self.events.note(event.of_volume(volume.name.to_string()));
                 self.problems().insert(volume.id, error.message);
             }
         }
+        // Before any portal opens.
+        self.restore_drains()?;
         self.make_first_volume()
     }
 
@@ -204,9 +248,14 @@ impl Service {
             data: self.catalogue.directory().to_owned(),
             portals: self.portals(),
             reactors: self.settings.reactors,
-            volumes: self.catalogue.model().volumes().len(),
+            volumes: self.catalogue.model().live_volumes().count(),
             sessions: self.plane.sessions()?.len(),
         })
+    }
+
+    /// Ends long work at its next step; it leaves nothing behind.
+    pub fn stop_work(&self) {
+        self.work.stop();
     }
 
     /// Asks the server to drain and stop; returns at once.
@@ -230,7 +279,24 @@ impl Service {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The volume of that name, unless it is deleted.
     fn find(&self, name: &VolumeName) -> Result<Volume, ControlError> {
+        let volume = self.find_kept(name)?;
+        match volume.is_live() {
+            true => Ok(volume),
+            false => Err(deleting::deleted(&volume)),
+        }
+    }
+
+    /// The same, if no long work is under way with it.
+    fn find_free(&self, name: &VolumeName) -> Result<Volume, ControlError> {
+        let volume = self.find(name)?;
+        self.work.check_free(name.as_str(), name)?;
+        Ok(volume)
+    }
+
+    /// The volume of that name, deleted or not.
+    fn find_kept(&self, name: &VolumeName) -> Result<Volume, ControlError> {
         self.catalogue.volume(name).ok_or_else(|| {
             volume_error(ErrorKind::NotFound, name, "does not exist")
                 .hint("`holdfast volume list` shows the volumes")
@@ -285,7 +351,12 @@ impl Service {
             .map_err(|error| match error {
                 PlaneError::Reservations { reason, .. } => self.unbelieved(volume, &reason),
                 error => about_volume(&volume.name, &error),
-            })
+            })?;
+        self.forget_limits(volume.id);
+        self.limit(volume).inspect_err(|_| {
+            // It is served with its limits, or not at all.
+            let _ = self.plane.detach_volume(volume.id, true);
+        })
     }
 
     /// It must never come up as "no reservation": a fenced node would write again.
@@ -314,12 +385,16 @@ impl Service {
         Ok(self.catalogue.remove_volume(volume)?)
     }
 
-    /// Removes a volume that is not served: from the catalogue first, so that no crash leaves a
+    /// Removes a volume that is not served, and its snapshots: from the catalogue first, so that no crash leaves a
     /// volume without its data.
     fn discard(&self, volume: &Volume) -> Result<(), ControlError> {
         self.catalogue.remove_volume(volume)?;
         self.problems().remove(&volume.id);
+        self.forget_limits(volume.id);
         self.stores.remove(volume);
+        for snapshot in &volume.snapshots {
+            self.stores.remove_snapshot(volume, snapshot.id);
+        }
         Ok(())
     }
 }

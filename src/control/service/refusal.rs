@@ -66,7 +66,19 @@ impl From<volume::CatalogueError> for ControlError {
             Refusal::NoSuchVolume(id) => (ErrorKind::NotFound, format!("volume {id}")),
             Refusal::SanExists(san) => (ErrorKind::Exists, format!("SAN {san}")),
             Refusal::GroupExists { group, .. } => (ErrorKind::Exists, format!("group {group}")),
-            Refusal::VolumeExists { volume, .. } => (ErrorKind::Exists, format!("volume {volume}")),
+            Refusal::VolumeExists { volume, .. } | Refusal::VolumeKept { volume, .. } => {
+                (ErrorKind::Exists, format!("volume {volume}"))
+            }
+            Refusal::Deleted(volume) | Refusal::NotDeleted(volume) => {
+                (ErrorKind::Invalid, format!("volume {volume}"))
+            }
+            Refusal::SnapshotExists { volume, snapshot } => {
+                (ErrorKind::Exists, format!("snapshot {volume}@{snapshot}"))
+            }
+            Refusal::NoSuchSnapshot { volume, snapshot } => {
+                (ErrorKind::NotFound, format!("snapshot {volume}@{snapshot}"))
+            }
+            Refusal::TooManySnapshots(volume) => (ErrorKind::Limit, format!("volume {volume}")),
             Refusal::IdTaken(id) => (ErrorKind::Exists, format!("volume {id}")),
             Refusal::TargetNameTaken { name, .. } => (ErrorKind::Exists, format!("target {name}")),
             Refusal::SanNotEmpty { san, .. } => (ErrorKind::Busy, format!("SAN {san}")),
@@ -80,7 +92,19 @@ impl From<volume::CatalogueError> for ControlError {
         };
         let error = Self::new(kind, what, with_sources(&refusal));
         match refusal {
-            Refusal::GroupNotEmpty { .. } => error.hint("delete its volumes first"),
+            Refusal::GroupNotEmpty { deleted: 0, .. } => error.hint("delete its volumes first"),
+            Refusal::GroupNotEmpty { .. } => error.hint(
+                "delete its volumes first; `holdfast volume list --deleted` shows those that are kept, \
+                 `holdfast volume delete NAME --purge` ends that",
+            ),
+            Refusal::VolumeKept { volume, .. } => error.hint(format!(
+                "`holdfast volume restore {volume}` brings it back, `holdfast volume delete {volume} \
+                 --purge` makes its name free"
+            )),
+            Refusal::HasSnapshots { volume, .. } => error.hint(format!(
+                "`holdfast snapshot delete {volume} SNAPSHOT` deletes one of them; with \
+                 --delete-snapshots they go with the volume"
+            )),
             _ => error,
         }
     }

@@ -51,7 +51,7 @@ pub(super) fn reservation(
 }
 
 /// What happened once.
-pub(super) fn entry(entry: &Entry) -> HistoryEntryView {
+pub(in crate::control) fn entry(entry: &Entry) -> HistoryEntryView {
     let mut view = HistoryEntryView {
         sequence: entry.sequence,
         at_ms: entry.at_ms,
@@ -265,7 +265,7 @@ fn action_name(event: Event) -> String {
 }
 
 /// The name of a reservation type (SPC-4 section 6.15.3.4).
-fn type_name(kind: ReservationType) -> &'static str {
+pub(super) fn type_name(kind: ReservationType) -> &'static str {
     match kind {
         ReservationType::WriteExclusive => "WRITE EXCLUSIVE",
         ReservationType::ExclusiveAccess => "EXCLUSIVE ACCESS",

@@ -3,7 +3,7 @@
 use super::refusal::{about_volume, volume_error};
 use super::{Service, reservation_views};
 use crate::backend::{BackendSpec, Intent};
-use crate::control::api::{SessionsMax, VolumeSelect, VolumeSet, VolumeView};
+use crate::control::api::{SessionsMax, VolumeSet, VolumeView};
 use crate::control::catalogue::Volume;
 use crate::control::error::{ControlError, ErrorKind};
 use crate::reservation::Nexus;
@@ -20,7 +20,7 @@ impl Service {
     /// hurt those who use it; nothing has changed then.
     pub fn set_volume(&self, set: &VolumeSet) -> Result<VolumeView, ControlError> {
         let _turn = self.take_turn();
-        let volume = self.find(&set.name)?;
+        let volume = self.find_free(&set.name)?;
         let next = volume
             .settings
             .changed_by(&change_of(set))
@@ -46,19 +46,17 @@ impl Service {
         if when != ChangeWhen::Same {
             tracing::info!(volume = %volume.name, settings = ?next, "volume settings changed");
         }
-        self.show_volume(&VolumeSelect {
-            name: volume.name.clone(),
-        })
+        let set = self.find(&volume.name)?;
+        Ok(self.view(&set, &self.presence()?))
     }
 
     /// Sets what changes while initiators are at work.
     fn set_live(&self, volume: &Volume, next: VolumeSettings) -> Result<(), ControlError> {
         let set = self.catalogue.set_volume(volume, next)?;
         let told = self.plane.set_sessions_max(set.id, self.sessions_max(&set));
-        told.map_err(|error| {
-            self.set_back(volume);
-            about_volume(&volume.name, &error)
-        })
+        let told = told.map_err(|error| about_volume(&volume.name, &error));
+        told.and_then(|()| self.limit(&set))
+            .inspect_err(|_| self.set_back(volume))
     }
 
     /// Passes if nobody uses the volume; else says who does, and why the settings wait for them.
@@ -156,6 +154,7 @@ fn change_of(set: &VolumeSet) -> SettingsChange {
             SessionsMax::Common(_) => None,
         }),
         reservation_scope: set.reservation_scope,
+        limits: set.limits.change(),
     }
 }
 
@@ -173,7 +172,7 @@ fn name(nexus: &Nexus) -> &str {
 }
 
 /// `2 sessions (a, b)`, with the first few of `list`.
-fn counted(what: &str, list: &[String]) -> String {
+pub(super) fn counted(what: &str, list: &[String]) -> String {
     let plural = if list.len() == 1 { "" } else { "s" };
     let named = list.len().min(USERS_NAMED_MAX);
     let more = match list.len() - named {

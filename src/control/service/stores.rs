@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use super::refusal::{volume_error, with_sources};
-use crate::backend::{self, Bequest, Intent, Means, Opening, Store, Workers};
-use crate::control::catalogue::Volume;
+use crate::backend::{self, BackendSpec, Bequest, Intent, Means, Opening, Store, Workers};
+use crate::control::catalogue::{Volume, snapshot_file};
 use crate::control::error::{ControlError, ErrorKind};
-use crate::volume::VolumeId;
+use crate::volume::{SnapshotId, VolumeId};
 
 /// Opens stores and remembers them for as long as the data path has them.
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -103,6 +103,46 @@ impl Stores {
         if let Err(error) = backend::remove(&volume.backend, &self.directory) {
             let error = with_sources(&error);
             tracing::warn!(volume = %volume.name, error, "the volume's data stays behind");
+        }
+    }
+
+    /// The file of a volume's bytes; `None` where they are not in one.
+    pub(super) fn file(&self, volume: &Volume) -> Option<PathBuf> {
+        match volume.backend.innermost() {
+            BackendSpec::File { path } => Some(self.directory.join(path)),
+            _ => None,
+        }
+    }
+
+    /// The file of a volume's snapshot.
+    pub(super) fn snapshot_file(&self, volume: &Volume, snapshot: SnapshotId) -> Option<PathBuf> {
+        Some(snapshot_file(&self.file(volume)?, snapshot))
+    }
+
+    /// Removes a snapshot's file. What can't be removed is logged: the snapshot is gone all the same.
+    pub(super) fn remove_snapshot(&self, volume: &Volume, snapshot: SnapshotId) {
+        if let Some(file) = self.snapshot_file(volume, snapshot)
+            && let Err(error) = backend::remove_file(&file)
+        {
+            let error = with_sources(&error);
+            tracing::warn!(volume = %volume.name, error, "a snapshot's data stays behind");
+        }
+    }
+
+    /// Where a file is made that is to take the place of a volume's.
+    pub(super) fn draft_file(&self, volume: &Volume) -> Option<PathBuf> {
+        let file = self.file(volume)?;
+        let mut name = file.file_name()?.to_owned();
+        name.push(format!(".{}.revert", volume.id));
+        Some(file.with_file_name(name))
+    }
+
+    /// Removes what a revert has left that a crash ended.
+    pub(super) fn discard_draft(&self, volume: &Volume) {
+        if let Some(draft) = self.draft_file(volume)
+            && let Err(error) = backend::remove_file(&draft)
+        {
+            tracing::warn!(volume = %volume.name, %error, "half a reverted file stays behind");
         }
     }
 

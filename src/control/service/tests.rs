@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::control::api::{
-    BackendKind, GroupSelect, HistoryQuery, PreemptCheck, ReservationClear, VolumeCreate,
-    VolumeDelete, VolumeResize, VolumeSelect, VolumeState,
+    BackendKind, GroupSelect, HistoryQuery, LimitsSet, PreemptCheck, ReservationClear,
+    VolumeCreate, VolumeDelete, VolumeList, VolumeResize, VolumeSelect, VolumeState,
 };
 use crate::control::catalogue::own_file;
 use crate::reservation::history::Process;
@@ -17,6 +17,7 @@ fn create(name: &str) -> VolumeCreate {
     VolumeCreate {
         name: name.parse().unwrap(),
         size_bytes: Some(64 << 20),
+        source: None,
         group: None,
         backend: BackendKind::File,
         path: None,
@@ -25,6 +26,7 @@ fn create(name: &str) -> VolumeCreate {
         removable: false,
         sessions_max: None,
         reservation_scope: None,
+        limits: LimitsSet::default(),
         delay_us: 0,
         test_wrappers: Vec::new(),
     }
@@ -42,7 +44,7 @@ fn the_first_start_makes_one_volume_once() {
     let plane = Arc::new(FakePlane::default());
     {
         let (service, _stopped) = service(data.path(), &plane);
-        let volumes = service.list_volumes().unwrap();
+        let volumes = service.list_volumes(VolumeList::default()).unwrap();
         assert_eq!(volumes.len(), 1);
         assert_eq!(volumes[0].size_bytes, 1 << 30);
         assert_eq!(
@@ -53,12 +55,17 @@ fn the_first_start_makes_one_volume_once() {
         let delete = VolumeDelete {
             name: "volume-1".parse().unwrap(),
             force: false,
+            purge: false,
+            delete_snapshots: false,
         };
         service.delete_volume(&delete).unwrap();
     }
     let (service, _stopped) = service(data.path(), &plane);
     assert!(
-        service.list_volumes().unwrap().is_empty(),
+        service
+            .list_volumes(VolumeList::default())
+            .unwrap()
+            .is_empty(),
         "a deleted volume stays deleted"
     );
 }
@@ -68,12 +75,15 @@ fn a_volume_is_created_shown_grown_and_deleted() {
     let data = tempfile::tempdir().unwrap();
     let plane = Arc::new(FakePlane::default());
     let (service, _stopped) = service(data.path(), &plane);
-    let made = service.create_volume(&create("db-1")).unwrap();
+    let made = service.create_volume(&create("db-1"), &Unheard).unwrap();
     let file = made.path.clone().unwrap();
     assert!(file.exists());
     assert_eq!(made.backend, "file");
     assert_eq!(
-        service.create_volume(&create("db-1")).unwrap_err().kind,
+        service
+            .create_volume(&create("db-1"), &Unheard)
+            .unwrap_err()
+            .kind,
         ErrorKind::Exists
     );
 
@@ -101,6 +111,8 @@ fn a_volume_is_created_shown_grown_and_deleted() {
         service.delete_volume(&VolumeDelete {
             name: "db-1".parse().unwrap(),
             force,
+            purge: false,
+            delete_snapshots: false,
         })
     };
     let busy = delete(false).unwrap_err();
@@ -120,10 +132,13 @@ fn a_volume_that_can_not_be_served_leaves_nothing() {
     let plane = Arc::new(FakePlane::default());
     let (service, _stopped) = service(data.path(), &plane);
     plane.refuse(Some("no space"));
-    assert!(service.create_volume(&create("db-1")).is_err());
+    assert!(service.create_volume(&create("db-1"), &Unheard).is_err());
     plane.refuse(None);
-    assert_eq!(service.list_volumes().unwrap().len(), 1);
-    service.create_volume(&create("db-1")).unwrap();
+    assert_eq!(
+        service.list_volumes(VolumeList::default()).unwrap().len(),
+        1
+    );
+    service.create_volume(&create("db-1"), &Unheard).unwrap();
 }
 
 #[test]
@@ -133,7 +148,7 @@ fn a_broken_volume_does_not_stop_the_others() {
         let plane = Arc::new(FakePlane::default());
         let (service, _stopped) = service(data.path(), &plane);
         service
-            .create_volume(&create("db-1"))
+            .create_volume(&create("db-1"), &Unheard)
             .unwrap()
             .path
             .unwrap()
@@ -158,6 +173,8 @@ fn a_broken_volume_does_not_stop_the_others() {
     let delete = VolumeDelete {
         name: "db-1".parse().unwrap(),
         force: false,
+        purge: false,
+        delete_snapshots: false,
     };
     service.delete_volume(&delete).unwrap();
 }
@@ -180,7 +197,7 @@ fn options_of_a_volume_reach_the_data_path_and_outlive_a_restart() {
     let made = {
         let plane = Arc::new(FakePlane::default());
         let (service, _stopped) = service(data.path(), &plane);
-        service.create_volume(&odd).unwrap()
+        service.create_volume(&odd, &Unheard).unwrap()
     };
     let plane = Arc::new(FakePlane::default());
     let (service, _stopped) = service(data.path(), &plane);
@@ -203,6 +220,8 @@ fn options_of_a_volume_reach_the_data_path_and_outlive_a_restart() {
     let delete = VolumeDelete {
         name: odd.name,
         force: false,
+        purge: false,
+        delete_snapshots: false,
     };
     service.delete_volume(&delete).unwrap();
     assert!(
@@ -232,7 +251,10 @@ fn a_volume_that_was_never_finished_is_gone_after_a_restart() {
     assert!(file.exists());
     let plane = Arc::new(FakePlane::default());
     let (service, _stopped) = service(data.path(), &plane);
-    assert_eq!(service.list_volumes().unwrap().len(), 1);
+    assert_eq!(
+        service.list_volumes(VolumeList::default()).unwrap().len(),
+        1
+    );
     assert!(!file.exists());
 }
 
@@ -241,7 +263,12 @@ fn wrong_parameters_are_told_with_what_was_expected() {
     let data = tempfile::tempdir().unwrap();
     let plane = Arc::new(FakePlane::default());
     let (service, _stopped) = service(data.path(), &plane);
-    let refused = |create: VolumeCreate| service.create_volume(&create).unwrap_err().to_string();
+    let refused = |create: VolumeCreate| {
+        service
+            .create_volume(&create, &Unheard)
+            .unwrap_err()
+            .to_string()
+    };
     assert!(
         refused(VolumeCreate {
             size_bytes: None,
@@ -293,10 +320,13 @@ fn wrong_parameters_are_told_with_what_was_expected() {
     let file = data.path().join("mine.img");
     let path = Some(file.clone());
     service
-        .create_volume(&VolumeCreate {
-            path: path.clone(),
-            ..create("one")
-        })
+        .create_volume(
+            &VolumeCreate {
+                path: path.clone(),
+                ..create("one")
+            },
+            &Unheard,
+        )
         .unwrap();
     let two = VolumeCreate {
         path: path.clone(),
@@ -315,10 +345,13 @@ fn groups_come_with_their_first_volume_and_go_when_empty() {
         name: "databases".parse().unwrap(),
     };
     service
-        .create_volume(&VolumeCreate {
-            group: Some(group.name.clone()),
-            ..create("db-1")
-        })
+        .create_volume(
+            &VolumeCreate {
+                group: Some(group.name.clone()),
+                ..create("db-1")
+            },
+            &Unheard,
+        )
         .unwrap();
     assert_eq!(
         service.create_group(&group).unwrap_err().kind,
@@ -331,6 +364,8 @@ fn groups_come_with_their_first_volume_and_go_when_empty() {
     let delete = VolumeDelete {
         name: "db-1".parse().unwrap(),
         force: false,
+        purge: false,
+        delete_snapshots: false,
     };
     service.delete_volume(&delete).unwrap();
     service.delete_group(&group).unwrap();
@@ -500,8 +535,8 @@ fn a_volume_keeps_the_scope_it_was_made_with() {
             reservation_scope: Some(ReservationScope::Client),
             ..create("shared")
         };
-        service.create_volume(&asked).unwrap();
-        service.create_volume(&create("plain")).unwrap();
+        service.create_volume(&asked, &Unheard).unwrap();
+        service.create_volume(&create("plain"), &Unheard).unwrap();
     }
     let plane = Arc::new(FakePlane::default());
     let (service, _stopped) = service(data.path(), &plane);

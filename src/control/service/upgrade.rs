@@ -60,7 +60,7 @@ impl Service {
         }
         predecessor.check()?;
         check_volumes(plane)?;
-        wait_for_long_work(plane)?;
+        self.wait_for_long_work(plane)?;
         let introduced = predecessor
             .introduce(upgrade.binary.as_deref())
             .map_err(|error| failed(&error, upgrade.binary.as_deref()))?;
@@ -141,6 +141,23 @@ impl Service {
         drop(self.upgrade_lock());
     }
 
+    /// Waits a while for what would hold everybody up, or would be lost.
+    fn wait_for_long_work(&self, plane: &dyn HandOver) -> Result<(), ControlError> {
+        let deadline = Instant::now() + LONG_WORK_PATIENCE;
+        loop {
+            let mut work: Vec<_> = plane.long_work()?.iter().map(Obstacle::to_string).collect();
+            work.extend(self.work.list());
+            if work.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let error = ControlError::new(ErrorKind::Busy, "server", work.join("; "));
+                return Err(error.hint("try again when it has ended; nobody was disturbed"));
+            }
+            std::thread::park_timeout(LONG_WORK_CHECK_INTERVAL);
+        }
+    }
+
     /// Hands the right to change something on, unless another process serves: then nobody has it in this
     /// one any more, and whoever asks for it waits for the end of the process, which is near.
     pub(super) fn unless_departed<T>(&self, right: T) -> T {
@@ -191,25 +208,6 @@ fn check_volumes(plane: &dyn HandOver) -> Result<(), ControlError> {
     Err(ControlError::new(ErrorKind::Busy, "volumes", message)
         .expected("volumes in files or on block devices")
         .hint("delete the volumes in memory, or stop the server and start it again"))
-}
-
-/// Waits a while for what would hold everybody up.
-fn wait_for_long_work(plane: &dyn HandOver) -> Result<(), ControlError> {
-    let deadline = Instant::now() + LONG_WORK_PATIENCE;
-    loop {
-        let work = plane.long_work()?;
-        if work.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let work: Vec<_> = work.iter().map(Obstacle::to_string).collect();
-            return Err(
-                ControlError::new(ErrorKind::Busy, "server", work.join("; "))
-                    .hint("try again when it has ended; nobody was disturbed"),
-            );
-        }
-        std::thread::park_timeout(LONG_WORK_CHECK_INTERVAL);
-    }
 }
 
 fn failed(error: &SuccessionError, program: Option<&Path>) -> ControlError {

@@ -7,54 +7,83 @@ use std::time::Duration;
 
 use crate::backend::{BackendSpec, Wrapper};
 use crate::base::clock::Instant;
-use crate::control::api::{GroupView, SessionView, VolumeState, VolumeView};
+use crate::base::limits::RECEIVE_DATA_SEGMENT_BYTES;
+use crate::control::access::Ruling;
+use crate::control::api::{
+    GroupLimitsView, GroupView, LimitsView, NegotiatedView, SessionView, VolumeState, VolumeView,
+};
 use crate::control::catalogue::{self, Model};
-use crate::iscsi::AuthPolicy;
+use crate::iscsi::{AuthPolicy, Parameters};
 use crate::target::{Access, IdentityInfo, SessionInfo, Takeover};
-use crate::volume::{GroupName, Initiators, ReservationScope};
+use crate::volume::{CommonSettings, GroupName, Initiators, ReservationScope, sessions_run_short};
 
 /// What a volume's view is made of.
 pub(super) struct Volume<'a> {
     pub(super) record: &'a catalogue::Volume,
+    pub(super) common: &'a CommonSettings,
     pub(super) data: &'a Path,
     /// `None` where its store is not open.
     pub(super) route: Option<String>,
     pub(super) problem: Option<String>,
+    /// What is to be said of its file.
+    pub(super) warning: Option<String>,
     pub(super) sessions: &'a [SessionInfo],
     pub(super) sessions_max: u32,
     /// `None` where it is not served.
     pub(super) identity: Option<&'a IdentityInfo>,
     pub(super) portals: Vec<String>,
+    /// What is said of nodes that are kept off it.
+    pub(super) drains: Vec<String>,
+    pub(super) limits: LimitsView,
 }
 
 pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
     let Volume {
         record,
+        common,
         data,
         route,
         problem,
+        warning,
         sessions,
         sessions_max,
         identity,
         portals,
+        drains,
+        limits,
     } = volume;
     let now = Instant::now();
     let (backend, path) = backend(&record.backend, data);
     let takeovers = identity.map_or(&[][..], |known| &known.takeovers);
-    let mut warnings: Vec<_> = takeovers.iter().map(|seen| warning(seen, now)).collect();
+    let mut warnings: Vec<_> = takeovers
+        .iter()
+        .map(|seen| takeover_warning(seen, now))
+        .collect();
+    warnings.extend(warning);
     if record.settings.reservation_scope == ReservationScope::Client {
         warnings.extend(shared_registrations(sessions));
     }
-    let state = if problem.is_some() {
-        VolumeState::Failed
-    } else {
-        VolumeState::Online
+    if sessions_run_short(sessions.len(), sessions_max) {
+        warnings.push(format!(
+            "{} of {sessions_max} sessions are taken: further logins are refused when all are; `holdfast \
+             session list --volume {}` shows who has them",
+            sessions.len(),
+            record.name
+        ));
+    }
+    warnings.extend(drains);
+    let state = match (&record.deleted, &problem) {
+        (Some(_), _) => VolumeState::Deleted,
+        (None, Some(_)) => VolumeState::Failed,
+        (None, None) => VolumeState::Online,
     };
     VolumeView {
         name: record.name.to_string(),
         group: record.group.to_string(),
         id: record.id.to_string(),
         iqn: record.target_name.to_string(),
+        vendor: common.vendor.to_string(),
+        product: common.product.to_string(),
         size_bytes: record.size_bytes,
         block_bytes: record.settings.block_size.bytes(),
         read_only: record.settings.read_only,
@@ -69,15 +98,41 @@ pub(super) fn volume(volume: Volume<'_>) -> VolumeView {
         sessions: sessions.len(),
         sessions_max,
         reservation_scope: record.settings.reservation_scope,
+        limits,
         nexuses: identity.map_or(0, |known| known.nexuses),
         owed_attentions: identity.map_or(0, |known| known.owed_attentions),
         warnings,
+        snapshots: record.whole_snapshots().count(),
+        deleted_ms: record.deleted.map(|deletion| deletion.at_ms),
+        purge_ms: record.deleted.map(|deletion| deletion.purge_ms),
         portals,
     }
 }
 
+/// A length of time for people, to its two largest units.
+pub(super) fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let parts = [
+        (days, "d"),
+        (hours, "h"),
+        (minutes, "m"),
+        (seconds % 60, "s"),
+    ];
+    let mut told: Vec<_> = parts
+        .iter()
+        .skip_while(|(count, _)| *count == 0)
+        .take(2)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if told.is_empty() {
+        told.push("0s".to_owned());
+    }
+    told.join(" ")
+}
+
 /// What an initiator name is said of whose sessions were taken over from another address.
-fn warning(takeover: &Takeover, now: Instant) -> String {
+fn takeover_warning(takeover: &Takeover, now: Instant) -> String {
     let Takeover {
         initiator,
         from,
@@ -137,7 +192,7 @@ fn session_warning(
         .iter()
         .filter(|seen| seen.initiator == session.initiator);
     let worst = concerned.clone().find(|seen| seen.is_mutual);
-    Some(warning(worst.or_else(|| concerned.next())?, now))
+    Some(takeover_warning(worst.or_else(|| concerned.next())?, now))
 }
 
 /// For how long a backend holds each request at least.
@@ -162,12 +217,25 @@ fn backend(spec: &BackendSpec, data: &Path) -> (&'static str, Option<PathBuf>) {
     }
 }
 
-pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupView {
+pub(super) fn group(
+    name: &GroupName,
+    volumes: usize,
+    ruling: &Ruling,
+    limits: GroupLimitsView,
+) -> GroupView {
+    let Ruling { access, origins } = ruling;
     let Access {
         rules,
         auth,
         require_digests,
+        sessions_per_initiator,
+        offer,
     } = access;
+    let policy = match auth {
+        AuthPolicy::Chap(policy) => Some(policy),
+        AuthPolicy::None | AuthPolicy::Optional(_) => None,
+    };
+    let accounts = policy.iter().flat_map(|policy| &policy.accounts);
     GroupView {
         name: name.to_string(),
         volumes,
@@ -176,8 +244,23 @@ pub(super) fn group(name: &GroupName, volumes: usize, access: &Access) -> GroupV
             Initiators::Any => Vec::new(),
             Initiators::Only(names) => names.iter().map(ToString::to_string).collect(),
         },
-        chap: matches!(auth, AuthPolicy::Chap(_)),
+        chap: policy.is_some(),
+        chap_users: accounts.map(|account| account.name.clone()).collect(),
+        chap_mutual: policy
+            .and_then(|policy| policy.mutual.as_ref())
+            .map(|own| own.name.clone()),
+        enforce_crc: *require_digests,
         require_digests: *require_digests,
+        sessions_per_initiator: *sessions_per_initiator,
+        max_burst_length: offer.max_burst_bytes,
+        first_burst_length: offer.first_burst_bytes.min(offer.max_burst_bytes),
+        max_receive_segment: offer
+            .receive_data_segment_bytes
+            .unwrap_or(RECEIVE_DATA_SEGMENT_BYTES),
+        origins: *origins,
+        limits,
+        retention_seconds: 0,
+        deleted_volumes: 0,
     }
 }
 
@@ -198,6 +281,8 @@ pub(super) fn session(
         isid: hex(&session.isid),
         tsih: session.tsih,
         address: session.address.to_string(),
+        portal: session.portal.to_string(),
+        portal_group: session.port,
         reactor: session.reactor,
         header_digest: session.header_digest,
         data_digest: session.data_digest,
@@ -205,7 +290,20 @@ pub(super) fn session(
         commands: session.commands,
         read_bytes: session.read_bytes,
         written_bytes: session.written_bytes,
+        negotiated: negotiated(&session.parameters),
         warning: session_warning(session, identities, now),
+    }
+}
+
+fn negotiated(agreed: &Parameters) -> NegotiatedView {
+    NegotiatedView {
+        max_burst_length: agreed.max_burst_bytes,
+        first_burst_length: agreed.first_burst_bytes,
+        initiator_max_receive_segment: agreed.initiator_data_segment_bytes,
+        target_max_receive_segment: agreed.target_data_segment_bytes,
+        initial_r2t: agreed.initial_r2t,
+        immediate_data: agreed.immediate_data,
+        max_outstanding_r2t: agreed.max_outstanding_r2t,
     }
 }
 

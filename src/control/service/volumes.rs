@@ -1,4 +1,4 @@
-//! Create, list, show, resize and delete volumes.
+//! Create, list, show and resize volumes.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -7,26 +7,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::refusal::{about_volume, volume_error};
-use super::{Service, views};
+use super::{Progress, Service, drains, views};
 use crate::backend::{BackendSpec, Intent, Wrapper, check_wrappers};
 use crate::control::api::{
-    BackendKind, VolumeCreate, VolumeDelete, VolumeResize, VolumeSelect, VolumeView,
+    BackendKind, VolumeCreate, VolumeList, VolumeResize, VolumeSelect, VolumeView,
 };
-use crate::control::catalogue::{Volume, own_file};
+use crate::control::catalogue::{KeptDrain, Volume, own_file};
 use crate::control::error::{ControlError, ErrorKind};
 use crate::target::{IdentityInfo, SessionInfo};
-use crate::volume::VolumeSettings;
+use crate::volume::{LimitSettings, VolumeSettings};
 
 impl Service {
-    /// All volumes, by name.
+    /// All volumes that are there, or all that are deleted and can be restored, by name.
     ///
     /// # Errors
     /// The catalogue can't be read, or the data path did not answer.
-    pub fn list_volumes(&self) -> Result<Vec<VolumeView>, ControlError> {
+    pub fn list_volumes(&self, list: VolumeList) -> Result<Vec<VolumeView>, ControlError> {
         let now = self.presence()?;
         let model = self.catalogue.model();
         let mut views: Vec<_> = model
             .volumes()
+            .filter(|volume| volume.is_live() != list.deleted)
             .map(|volume| self.view(volume, &now))
             .collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
@@ -39,14 +40,24 @@ impl Service {
     /// There is none, or the data path did not answer.
     pub fn show_volume(&self, select: &VolumeSelect) -> Result<VolumeView, ControlError> {
         let volume = self.find(&select.name)?;
-        Ok(self.view(&volume, &self.presence()?))
+        let before = self.glance_at(volume.id);
+        let mut view = self.view(&volume, &self.presence()?);
+        view.limits = self.limits_view(&volume, before.as_ref());
+        Ok(view)
     }
 
     /// Makes a volume and serves it.
     ///
     /// # Errors
     /// A parameter is wrong, a limit is reached, or the backend refused; nothing has changed then.
-    pub fn create_volume(&self, create: &VolumeCreate) -> Result<VolumeView, ControlError> {
+    pub fn create_volume(
+        &self,
+        create: &VolumeCreate,
+        progress: &dyn Progress,
+    ) -> Result<VolumeView, ControlError> {
+        if let Some(source) = &create.source {
+            return self.create_filled(create, source, progress);
+        }
         let _turn = self.take_turn();
         self.create_volume_in_turn(create)
     }
@@ -61,16 +72,9 @@ impl Service {
             Some(group) => group.clone(),
             None => super::first_start::default_group()?,
         };
-        let settings = VolumeSettings {
-            block_size: create.block_bytes,
-            read_only: create.read_only,
-            removable: create.removable,
-            sessions_max: create.sessions_max,
-            reservation_scope: create
-                .reservation_scope
-                .unwrap_or(self.catalogue.policy().settings.reservation_scope),
-        };
+        let settings = self.settings_of(create);
         let wrappers = wrappers_of(create)?;
+        self.work.check_free(create.name.as_str(), &create.name)?;
         let backend = |id| {
             let store = chosen.unwrap_or(BackendSpec::File { path: own_file(id) });
             wrappers.into_iter().fold(store, BackendSpec::wrapped)
@@ -96,6 +100,20 @@ impl Service {
         Ok(self.view(&volume, &Presence::default()))
     }
 
+    /// The settings that `create` asks for.
+    pub(super) fn settings_of(&self, create: &VolumeCreate) -> VolumeSettings {
+        VolumeSettings {
+            block_size: create.block_bytes,
+            read_only: create.read_only,
+            removable: create.removable,
+            sessions_max: create.sessions_max,
+            reservation_scope: create
+                .reservation_scope
+                .unwrap_or(self.catalogue.policy().settings.reservation_scope),
+            limits: LimitSettings::default().changed_by(&create.limits.change()),
+        }
+    }
+
     /// Grows a volume online. To its present size, it tells initiators once more.
     ///
     /// # Errors
@@ -105,7 +123,7 @@ impl Service {
     pub fn resize_volume(&self, resize: &VolumeResize) -> Result<VolumeView, ControlError> {
         let _turn = self.take_turn();
         let VolumeResize { name, size_bytes } = resize;
-        let volume = self.find(name)?;
+        let volume = self.find_free(name)?;
         self.catalogue.check_resize(&volume, *size_bytes)?;
         // Store, catalogue, initiators, in this order: nobody is told of a size that a restart
         // could take away, and the catalogue never holds one that the store has not.
@@ -114,76 +132,57 @@ impl Service {
         self.plane
             .grow_volume(grown.id, grown.size_bytes)
             .map_err(|error| about_volume(&grown.name, &error))?;
+        self.limit(&grown)?;
         tracing::info!(volume = %grown.name, bytes = grown.size_bytes, "volume grown");
         Ok(self.view(&grown, &self.presence()?))
     }
 
-    /// Ceases to serve a volume and deletes it: its reservation and its data, but for a block
-    /// device, which stays as it is.
-    ///
-    /// # Errors
-    /// There is none, or sessions are logged in and `force` is not set.
-    pub fn delete_volume(&self, delete: &VolumeDelete) -> Result<VolumeView, ControlError> {
-        let _turn = self.take_turn();
-        let volume = self.find(&delete.name)?;
-        let view = self.view(&volume, &self.presence()?);
-        let served = !self.problems().contains_key(&volume.id);
-        if served {
-            self.plane
-                .detach_volume(volume.id, delete.force)
-                .map_err(|error| {
-                    let error = about_volume(&volume.name, &error);
-                    match error.kind {
-                        ErrorKind::Busy => error.hint("log them out, or drop them with --force"),
-                        _ => error,
-                    }
-                })?;
-        }
-        if let Err(error) = self.discard(&volume) {
-            // It is still in the catalogue, so it is served as before.
-            if served {
-                self.attach(&volume, Intent::Existing)?;
-            }
-            return Err(error);
-        }
-        tracing::info!(volume = %volume.name, id = %volume.id, "volume deleted");
-        Ok(view)
+    /// A volume as it is at this moment.
+    pub(super) fn view_now(&self, volume: &Volume) -> Result<VolumeView, ControlError> {
+        Ok(self.view(volume, &self.presence()?))
     }
 
     /// Who is there now.
-    fn presence(&self) -> Result<Presence, ControlError> {
+    pub(super) fn presence(&self) -> Result<Presence, ControlError> {
         Ok(Presence {
             sessions: self.plane.sessions()?,
             identities: self.plane.identities()?,
+            drains: self.catalogue.drains()?,
         })
     }
 
-    fn view(&self, volume: &Volume, presence: &Presence) -> VolumeView {
+    pub(super) fn view(&self, volume: &Volume, presence: &Presence) -> VolumeView {
         let Presence {
             sessions,
             identities,
+            drains,
         } = presence;
         let sessions = sessions.iter();
         let of_volume = sessions.filter(|session| session.volume == Some(volume.id));
         let sessions: Vec<_> = of_volume.cloned().collect();
         views::volume(views::Volume {
             record: volume,
+            common: &self.catalogue.policy().settings,
             data: self.catalogue.directory(),
             route: self.stores.route(volume.id),
             problem: self.problems().get(&volume.id).cloned(),
+            warning: self.orphan_warning(volume),
             sessions: &sessions,
             sessions_max: self.sessions_max(volume),
             identity: identities.iter().find(|known| known.volume == volume.id),
             portals: self.portals(),
+            drains: drains::warnings(drains, volume.id),
+            limits: self.limits_view(volume, None),
         })
     }
 }
 
 /// Who is logged in, and whom the volumes know.
 #[derive(Default)]
-struct Presence {
+pub(super) struct Presence {
     sessions: Vec<SessionInfo>,
     identities: Vec<IdentityInfo>,
+    drains: Vec<KeptDrain>,
 }
 
 /// The backend that `create` asks for; `None`: a file of the volume's own.
@@ -208,7 +207,7 @@ fn chosen_backend(create: &VolumeCreate) -> Result<Option<BackendSpec>, ControlE
 }
 
 /// What `create` puts before its backend, the innermost first.
-fn wrappers_of(create: &VolumeCreate) -> Result<Vec<Wrapper>, ControlError> {
+pub(super) fn wrappers_of(create: &VolumeCreate) -> Result<Vec<Wrapper>, ControlError> {
     let mut wrappers = create.test_wrappers.clone();
     if create.delay_us > 0 {
         let delay = Duration::from_micros(create.delay_us);

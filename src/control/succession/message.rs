@@ -48,6 +48,8 @@ pub struct Greeting {
     pub catalogue: u32,
     /// The data directory.
     pub data: PathBuf,
+    /// Where metrics are served, as configured.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// From the process that is to serve to the one that does.
@@ -76,6 +78,8 @@ pub struct Legacy {
     pub record: Record,
     /// The portals as they were configured; a listening socket comes for each, in this order.
     pub portals: Vec<SocketAddr>,
+    /// Whether a listening socket for metrics comes, before those of the portals.
+    pub metrics: bool,
     /// The volumes' stores, and whether a descriptor comes for each.
     pub stores: Vec<(VolumeId, bool)>,
     /// Sessions; a connected socket comes for each.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::backend::Bequest;
 use crate::base::clock::Instant;
-use crate::control::catalogue::{Catalogue, DataDirectory, TABLES_VERSION};
+use crate::control::catalogue::{Catalogue, TABLES_VERSION};
 use crate::control::error::ControlError;
 use crate::control::plane::HandOver;
 use crate::target::Estate;
@@ -29,6 +29,8 @@ pub struct Predecessor {
     lock: OwnedFd,
     /// The portals as they were configured.
     portals: Vec<SocketAddr>,
+    /// Where metrics are served, as configured, and the listening socket.
+    metrics: Option<(SocketAddr, OwnedFd)>,
 }
 
 /// A new process that is ready to take over.
@@ -57,18 +59,25 @@ pub struct Succession {
 }
 
 impl Predecessor {
-    /// Takes note of how this process was started, while its program is still in its place.
+    /// Takes note of how this process was started, while its program is still in its place. `lock` is that
+    /// of the data directory; `metrics` is where metrics are served, and the socket.
     ///
     /// # Errors
-    /// The system does not tell, or descriptors run out.
-    pub fn new(directory: &DataDirectory, portals: Vec<SocketAddr>) -> io::Result<Self> {
+    /// The system does not tell.
+    pub fn new(
+        data: &Path,
+        lock: OwnedFd,
+        portals: Vec<SocketAddr>,
+        metrics: Option<(SocketAddr, OwnedFd)>,
+    ) -> io::Result<Self> {
         let own = |argument: &OsString| argument != TAKE_OVER_FLAG;
         Ok(Self {
             program: std::env::current_exe()?,
             arguments: std::env::args_os().skip(1).filter(own).collect(),
-            data: std::fs::canonicalize(directory.path())?,
-            lock: directory.share_lock()?,
+            data: std::fs::canonicalize(data)?,
+            lock,
             portals,
+            metrics,
         })
     }
 
@@ -97,6 +106,7 @@ impl Predecessor {
             clock_zero_nanos: Instant::zero_nanos(),
             catalogue: TABLES_VERSION,
             data: self.data.clone(),
+            metrics: self.metrics.as_ref().map(|(address, _)| *address),
         };
         successor.tell(&ToSuccessor::Greeting(greeting), &[], what)?;
         match successor.hear(READY_TIMEOUT, what)? {
@@ -192,11 +202,14 @@ impl Introduced<'_> {
         let legacy = Legacy {
             stores: stores.collect(),
             portals: self.predecessor.portals.clone(),
+            metrics: self.predecessor.metrics.is_some(),
             sessions: u32::try_from(streams.len()).unwrap_or(u32::MAX),
             record,
         };
         let sealed = seal(&legacy).map_err(SuccessionError::Estate)?;
+        let metrics = self.predecessor.metrics.iter();
         let descriptors: Vec<BorrowedFd<'_>> = std::iter::once(self.predecessor.lock.as_fd())
+            .chain(metrics.map(|(_, socket)| socket.as_fd()))
             .chain(listeners.iter().map(AsFd::as_fd))
             .chain(files.iter().map(AsFd::as_fd))
             .chain(streams.iter().map(AsFd::as_fd))

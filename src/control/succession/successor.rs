@@ -34,6 +34,8 @@ pub struct Inheritance {
     pub lock: File,
     /// The listening sockets, each with the portal as it was configured.
     pub listeners: Vec<(SocketAddr, TcpListener)>,
+    /// The listening socket of the metrics.
+    pub metrics: Option<TcpListener>,
     /// What is left of the volumes' stores.
     pub stores: BTreeMap<VolumeId, Bequest>,
     /// The connected sockets, in the order of the record's sessions.
@@ -87,6 +89,12 @@ impl Heir {
     #[must_use]
     pub const fn predecessor(&self) -> u32 {
         self.greeting.pid
+    }
+
+    /// Where it serves metrics, as configured.
+    #[must_use]
+    pub const fn metrics(&self) -> Option<SocketAddr> {
+        self.greeting.metrics
     }
 
     /// Its data directory.
@@ -147,12 +155,17 @@ impl Inheritance {
         let Legacy {
             record,
             portals,
+            metrics,
             stores,
             sessions,
         } = legacy;
         let mut descriptors = descriptors.into_iter();
         let missing = || ChannelError::Unreadable("a descriptor is missing".to_owned());
         let lock = File::from(descriptors.next().ok_or_else(missing)?);
+        let metrics = match metrics {
+            true => Some(TcpListener::from(descriptors.next().ok_or_else(missing)?)),
+            false => None,
+        };
         let mut listeners = Vec::with_capacity(portals.len());
         for portal in portals {
             let listener = TcpListener::from(descriptors.next().ok_or_else(missing)?);
@@ -175,6 +188,7 @@ impl Inheritance {
             record,
             lock,
             listeners,
+            metrics,
             stores: inherited,
             streams,
         })

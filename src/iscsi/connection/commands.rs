@@ -66,6 +66,7 @@ impl Session {
             read_length,
             write_length,
             immediate: pdu.immediate,
+            arrived: link.now,
         }));
         let burst_follows = write_length > 0
             && self

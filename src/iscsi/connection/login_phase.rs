@@ -66,8 +66,12 @@ impl LoginPhase {
 
     /// The initiator has broken the rules.
     pub(super) fn fail(&mut self, link: &mut Link, status: LoginStatus, violation: Violation) {
+        let mut text = Outgoing::default();
+        for key in violation.rejected_keys() {
+            text.push(key, "Reject");
+        }
         let response = self.login.refusal(status);
-        self.send(link, response, &[]);
+        self.send(link, response, &text.next_piece(usize::MAX));
         link.close = Some(CloseReason::LoginFailed { status, violation });
     }
 

@@ -84,6 +84,8 @@ struct Link {
     now: Instant,
     /// Sense data behind its length, put together.
     sense: Vec<u8>,
+    /// PDUs whose header has come.
+    pdus_received: u64,
 }
 
 /// The answer without which no input is taken.
@@ -142,6 +144,20 @@ impl Link {
 }
 
 impl Connection {
+    /// PDUs taken in and PDUs queued to be sent, since the last [`Connection::take_pdus`].
+    #[must_use]
+    pub const fn pdus(&self) -> (u64, u64) {
+        (self.link.pdus_received, self.link.output.pdus())
+    }
+
+    /// The same, and counts from zero again: its owner hands it on.
+    pub const fn take_pdus(&mut self) -> (u64, u64) {
+        let pdus = self.pdus();
+        self.link.pdus_received = 0;
+        self.link.output.forget_pdus();
+        pdus
+    }
+
     /// A fresh connection, before its first Login PDU.
     #[must_use]
     pub fn new(portal: Portal, settings: Arc<Settings>, now: Instant) -> Self {
@@ -153,6 +169,7 @@ impl Connection {
             close: None,
             now,
             sense: Vec::new(),
+            pdus_received: 0,
         };
         Self {
             portal,

@@ -18,6 +18,8 @@ pub(super) struct Output {
     data_digest: bool,
     /// Data digests of a payload's pieces, made before the payload is handed over.
     digests: Vec<u32>,
+    /// PDUs that were queued.
+    pdus: u64,
 }
 
 impl Output {
@@ -28,6 +30,7 @@ impl Output {
             header_digest: false,
             data_digest: false,
             digests: Vec::new(),
+            pdus: 0,
         }
     }
 
@@ -49,6 +52,16 @@ impl Output {
     /// The StatSN that the next status will have.
     pub(super) const fn stat_sn(&self) -> u32 {
         self.stat_sn
+    }
+
+    /// How many PDUs were queued.
+    pub(super) const fn pdus(&self) -> u64 {
+        self.pdus
+    }
+
+    /// Counts from zero again.
+    pub(super) const fn forget_pdus(&mut self) {
+        self.pdus = 0;
     }
 
     /// Numbers a status.
@@ -97,6 +110,7 @@ impl Output {
     }
 
     fn push_header(&mut self, bhs: Bhs) {
+        self.pdus += 1;
         self.gather.push_bytes(bhs.as_bytes());
         if self.header_digest {
             self.gather

@@ -173,6 +173,7 @@ impl Connection {
             close: None,
             now,
             sense: Vec::new(),
+            pdus_received: 0,
         };
         if session
             .tasks

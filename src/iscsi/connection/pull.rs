@@ -107,6 +107,7 @@ impl Connection {
 
     /// A header is complete.
     fn begin(&mut self, body: Body) -> Result<bool, Violation> {
+        self.link.pdus_received += 1;
         let bhs = self.header.bhs();
         let got = bhs.data_segment_bytes();
         let sink = match &mut self.phase {

@@ -38,7 +38,7 @@ use super::rig::LoadError;
 use super::tally::Tally;
 use contestant::Contestant;
 pub use scratch::ScratchFile;
-pub use server::{Server, ServerError, Setup};
+pub use server::{Server, ServerError, Setup, VOLUME};
 pub use statistics::{Quartiles, Verdict};
 
 /// Something to compare.

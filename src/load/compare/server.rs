@@ -15,7 +15,7 @@ use crate::load::address::Address;
 /// The line before which the server is not ready, up to the address.
 const READY: &str = "listening on ";
 /// Name of the volume that it gets.
-const VOLUME: &str = "measured";
+pub const VOLUME: &str = "measured";
 
 /// What is started.
 #[derive(Debug, Clone)]
@@ -76,6 +76,7 @@ pub struct Server {
     /// Kept open, so that the server's later lines find a reader's end.
     _output: BufReader<ChildStdout>,
     directory: Directory,
+    portal: String,
     address: Address,
     setup: Setup,
     settings: Settings,
@@ -114,13 +115,14 @@ impl Server {
             return Err(ServerError::Ended(last));
         };
         make_volume(setup, &directory, VOLUME)?;
-        let address = find_volume(setup, &directory, &portal)?;
+        let address = find_volume(setup, &directory, &portal, VOLUME)?;
         let child = started.0.take();
         let child = child.ok_or_else(|| io::Error::other("the server is gone"))?;
         Ok(Self {
             child,
             _output: output,
             directory,
+            portal,
             address,
             setup: setup.clone(),
             settings: setup.settings(),
@@ -187,8 +189,18 @@ impl Server {
     ///
     /// # Errors
     /// When the server refuses.
-    pub fn add_volume(&self, name: &str) -> Result<(), ServerError> {
-        make_volume(&self.setup, &self.directory, name)
+    pub fn add_volume(&self, name: &str) -> Result<Address, ServerError> {
+        make_volume(&self.setup, &self.directory, name)?;
+        find_volume(&self.setup, &self.directory, &self.portal, name)
+    }
+
+    /// Sets what of a volume may be set while it is used, by the arguments of `volume set`.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn set_volume(&self, name: &str, arguments: &[&str]) -> Result<(), ServerError> {
+        let all = [&["set", name], arguments].concat();
+        volume(&self.setup, &self.directory, &all).map(drop)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -259,8 +271,13 @@ fn make_volume(setup: &Setup, directory: &Directory, name: &str) -> Result<(), S
     .map(drop)
 }
 
-fn find_volume(setup: &Setup, directory: &Directory, portal: &str) -> Result<Address, ServerError> {
-    let shown = volume(setup, directory, &["show", VOLUME, "--json"])?;
+fn find_volume(
+    setup: &Setup,
+    directory: &Directory,
+    portal: &str,
+    name: &str,
+) -> Result<Address, ServerError> {
+    let shown = volume(setup, directory, &["show", name, "--json"])?;
     let wrong = |told: String| ServerError::Volume(format!("an answer that is none: {told}"));
     let volume: serde_json::Value =
         serde_json::from_slice(&shown).map_err(|error| wrong(error.to_string()))?;

@@ -10,15 +10,18 @@
 //! | `codec` | an entry as bytes |
 //! | `loss` | who lost what between two states |
 //! | `ages` | since when the registrations and the reservation stand |
+//! | `counts` | how many commands of each kind there were |
 
 mod ages;
 mod codec;
+mod counts;
 mod loss;
 mod ring;
 #[cfg(test)]
 mod tests;
 
 pub use ages::Ages;
+pub use counts::{CommandCount, CommandCounts};
 pub use loss::{Loss, losses, takes_effect};
 pub use ring::{Batch, Cursor, Excerpt, History};
 

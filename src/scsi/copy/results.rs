@@ -291,7 +291,7 @@ mod tests {
         let mut copy = operation(CopyState::Completed);
         let token = RodToken {
             identifier: 1,
-            naa: [6; 16],
+            naa: [0x36; 8],
             length: 512,
             secret: [7; 32],
         };

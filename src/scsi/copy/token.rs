@@ -63,7 +63,7 @@ pub struct RodToken {
     /// Which one, never reused.
     pub identifier: u64,
     /// NAA designator of the volume it was made on.
-    pub naa: [u8; 16],
+    pub naa: [u8; 8],
     /// Bytes it stands for.
     pub length: u64,
     /// Random bytes that make it impossible to guess.
@@ -238,7 +238,7 @@ mod tests {
 
     const TOKEN: RodToken = RodToken {
         identifier: 0x0102_0304_0506_0708,
-        naa: [0x6A; 16],
+        naa: [0x3A; 8],
         length: 1 << 20,
         secret: [0x5C; 32],
     };

@@ -173,7 +173,7 @@ mod tests {
     fn the_unit_comes_first_and_every_designator_is_whole() {
         let unit = testing::unit();
         let body = body(&testing::view(&unit));
-        assert_eq!(&body[..4], &[0x01, 0x03, 0, 16]);
+        assert_eq!(&body[..4], &[0x01, 0x03, 0, 8]);
         let found = designators(&body);
         assert_eq!(found[0].1, unit.identity.naa);
         let kinds: Vec<u8> = found.iter().map(|(kind, _)| *kind).collect();
@@ -195,7 +195,7 @@ mod tests {
         let unit = testing::unit();
         assert!(unit.answers_to(&unit.identity.designator()));
         let mut other = unit.clone();
-        other.identity.naa[15] ^= 1;
+        other.identity.naa[7] ^= 1;
         assert!(!unit.answers_to(&other.identity.designator()));
         let vendor = Designator::new(ASCII, LOGICAL_UNIT, T10_VENDOR_ID, b"HOLDFASTvol-1");
         assert!(unit.answers_to(&vendor));

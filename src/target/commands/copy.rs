@@ -17,6 +17,7 @@ use crate::target::local::Answer;
 use crate::target::medium::Medium;
 use crate::target::procedure::Procedure;
 use crate::target::volume::Volume;
+use crate::volume::IscsiName;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Procedure {
             let party = parties.get(index)?.as_ref()?;
             let medium =
                 Medium::new(&self.local, &party.volume).checked(party.hold.index(), access);
-            Some(medium.abortable(&self.aborted))
+            Some(medium.abortable(&self.aborted).paced())
         };
         let unreachable = Failure::check(SenseKey::CopyAborted, Code::COPY_TARGET_NOT_REACHABLE);
         let source = side(segment.source, Access::Read).ok_or(unreachable)?;
@@ -101,15 +102,22 @@ impl Procedure {
         destination.settle_cache().await
     }
 
-    /// The volume that a copy target names, if there is one and this initiator may reach it.
+    /// The volume that a copy target names, if there is one and this initiator may reach it. Where
+    /// that volume asks for CHAP, the account that opened this session has to be of its policy: else a
+    /// copy would read what a login could not.
     async fn party(&self, target: &CopyTarget) -> Result<Option<Party>, Failure> {
         let nexus = &self.nexus.nexus;
+        let Ok(initiator) = IscsiName::new(nexus.initiator.name()) else {
+            return Ok(None);
+        };
+        let proved = self.volume.access.proved_by_session();
         let found = {
             let guard = rcu::pin();
             let mut volumes = self.shared.directory.load(&guard).targets.values();
             let named = volumes.find(|volume| {
                 volume.unit.load(&guard).answers_to(&target.designator)
-                    && volume.access.shows(self.peer.ip(), nexus.initiator.name())
+                    && volume.access.is_open_to(self.peer.ip(), &initiator)
+                    && volume.access.is_satisfied_by(proved)
             });
             named.map(Arc::clone)
         };

@@ -148,7 +148,7 @@ struct Background {
 
 impl Background {
     async fn run(self) -> Result<(), Failure> {
-        let medium = self.procedure.medium(Access::Write);
+        let medium = self.procedure.medium(Access::Write).paced();
         let result = match self.pass(&medium).await {
             Ok(()) => medium.flush().await,
             failed => failed,

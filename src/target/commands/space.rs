@@ -61,7 +61,9 @@ impl Procedure {
             chunk.copy_from_slice(&pattern);
         }
         let end = range.offset + range.length;
+        // The pattern is written out, and takes what an initiator would that wrote it itself.
         medium
+            .paced()
             .fill(range.offset..end, filled, self.durable(false))
             .await?;
         Ok(Answer::Good { asked })

@@ -105,7 +105,7 @@ impl Procedure {
         request: &WriteUsingToken,
         copy: &mut Copy,
     ) -> Result<(), Failure> {
-        let medium = self.medium(Access::Write);
+        let medium = self.medium(Access::Write).paced();
         for step in request.ranges.iter().flat_map(|range| steps(*range)) {
             copy.check()?;
             let length = step.end - step.start;
@@ -125,7 +125,8 @@ impl Procedure {
         let (volume, rod) = self.find_token(token)?;
         // The token is the right to read; it was made under the source's reservation.
         let source = Medium::new(&self.local, &volume).abortable(&self.aborted);
-        let destination = self.medium(Access::Write);
+        let source = source.paced();
+        let destination = self.medium(Access::Write).paced();
         let mut at = offset;
         for range in &request.ranges {
             let mut done = 0;

@@ -56,10 +56,15 @@ impl Procedure {
         }
         let mut done = 0;
         let mut lock = None;
+        let mut passage = None;
         while done < wanted {
             let length = (wanted - done).min(BUFFER_BYTES_MAX as u64);
             let bytes = usize::try_from(length).unwrap_or(BUFFER_BYTES_MAX);
             let buffer = self.data_out(done, bytes).await?;
+            // Only now: a write whose data does not come holds no snapshot up.
+            if passage.is_none() {
+                passage = Some(self.pass().await);
+            }
             if atomic {
                 let end = range.offset + range.length;
                 lock = Some(medium.lock(range.offset..end).await?);

@@ -48,8 +48,7 @@ impl Core {
             attentions: session.attentions,
             cleared: session.cleared,
             buffers: session.buffers.clone(),
-            header_digest: session.header_digest,
-            data_digest: session.data_digest,
+            parameters: session.parameters,
             since: session.since,
             counters: session.counters,
             connection,
@@ -60,8 +59,8 @@ impl Core {
         Ok((record, stream))
     }
 
-    /// The commands that have not begun: dormant ones in the order of their turn, starving ones in that
-    /// in which they wait.
+    /// The commands that have not begun: dormant ones in the order of their turn, then those that wait
+    /// for a buffer or for limits, each in the order in which they wait.
     fn give_tasks(&self, key: SlotKey, conn: &Conn) -> Result<Vec<TaskRecord>, String> {
         let is = |command: &Command, wanted: fn(&Work) -> bool| {
             let active = conn.active.get(command.task.index() as usize);
@@ -73,16 +72,21 @@ impl Core {
         let starving = self.starving.iter().filter(|(owner, command)| {
             *owner == key && is(command, |work| matches!(work, Work::Starving))
         });
-        let starving = starving.map(|(_, command)| TaskRecord::Starving(command.clone()));
+        let starving = starving.map(|(_, command)| command);
+        let limited = conn.limited.iter();
+        let limited = limited.filter(|command| is(command, |work| matches!(work, Work::Limited)));
         let mut tasks: Vec<_> = dormant.cloned().map(TaskRecord::Dormant).collect();
-        tasks.extend(starving);
+        tasks.extend(starving.chain(limited).cloned().map(TaskRecord::Waiting));
         for active in conn.active.iter().flatten() {
             let (task, opcode) = (active.task, active.opcode);
             match active.work {
-                Work::Dormant | Work::Starving => {}
-                Work::AwaitData(plan) => {
-                    tasks.push(TaskRecord::AwaitsData { task, opcode, plan });
-                }
+                Work::Dormant | Work::Limited | Work::Starving => {}
+                Work::AwaitData(plan) => tasks.push(TaskRecord::AwaitsData {
+                    task,
+                    opcode,
+                    stages: active.stages,
+                    plan,
+                }),
                 Work::Read { .. } | Work::Write { .. } | Work::Procedure { .. } => {
                     return Err("a command runs".to_owned());
                 }

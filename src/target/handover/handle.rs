@@ -159,7 +159,7 @@ impl Target {
     /// # Errors
     /// When the reactors don't answer.
     pub fn go_on(&self) -> Result<(), TargetError> {
-        self.on_all(|core, turn| core.go_on(turn)).map(drop)
+        self.on_all(|core, turn| core.serve_on(turn)).map(drop)
     }
 
     /// Serves nothing before [`Target::go_on`]: to be called before the first portal is opened.

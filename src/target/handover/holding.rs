@@ -110,7 +110,7 @@ impl Core {
 
     /// Serves again, or for the first time, what is parked here. Sockets are made this engine's: another
     /// process may have had them.
-    pub(super) fn go_on(&mut self, turn: &mut Turn<'_, '_>) {
+    pub(super) fn serve_on(&mut self, turn: &mut Turn<'_, '_>) {
         self.course = Course::Serving;
         let now = turn.now();
         for key in self.connections.keys() {

@@ -5,7 +5,7 @@
 //! type that stands here counts [`FORMAT`] up.
 
 use crate::base::clock::Instant;
-use crate::iscsi::{Command, Parked, TaskId};
+use crate::iscsi::{Command, Parameters, Parked, TaskId};
 use crate::reservation::history::Ages;
 use crate::reservation::{Nexus, NexusIndex, State};
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
@@ -14,9 +14,9 @@ use crate::scsi::mode::ModePages;
 use crate::scsi::ports::AccessState;
 use crate::scsi::unit::Medium;
 use crate::target::connection::WritePlan;
+use crate::target::meters::{Stages, Tally};
 use crate::target::nexuses::NexusTable;
 use crate::target::owed::Owed;
-use crate::target::session::Counters;
 use crate::target::takeovers::Takeovers;
 use crate::volume::VolumeId;
 use serde::{Deserialize, Serialize};
@@ -89,10 +89,9 @@ pub(super) struct SessionRecord {
     pub(super) attentions: AttentionQueue,
     pub(super) cleared: Option<UnitAttention>,
     pub(super) buffers: NexusBuffers,
-    pub(super) header_digest: bool,
-    pub(super) data_digest: bool,
+    pub(super) parameters: Parameters,
     pub(super) since: Instant,
-    pub(super) counters: Counters,
+    pub(super) counters: Tally,
     pub(super) connection: Parked,
     /// Received and not parsed.
     #[serde(with = "serde_bytes")]
@@ -107,12 +106,13 @@ pub(super) struct SessionRecord {
 pub(super) enum TaskRecord {
     /// It waits for its turn.
     Dormant(Command),
-    /// It waits for a buffer.
-    Starving(Command),
+    /// It waits for a buffer or for the limits of its volume, and is to start anew.
+    Waiting(Command),
     /// A WRITE whose data is on the way in.
     AwaitsData {
         task: TaskId,
         opcode: u8,
+        stages: Stages,
         plan: WritePlan,
     },
 }
@@ -120,7 +120,7 @@ pub(super) enum TaskRecord {
 impl TaskRecord {
     pub(super) const fn task(&self) -> TaskId {
         match self {
-            Self::Dormant(command) | Self::Starving(command) => command.task,
+            Self::Dormant(command) | Self::Waiting(command) => command.task,
             Self::AwaitsData { task, .. } => *task,
         }
     }

@@ -56,6 +56,7 @@ impl Core {
         if inquiry_changed {
             attentions.raise(UnitAttention::InquiryChanged);
         }
+        let metered = volume.index;
         conn.session = Some(Box::new(Session {
             volume,
             nexus: SessionNexus {
@@ -66,8 +67,7 @@ impl Core {
             attentions,
             cleared: record.cleared,
             buffers: record.buffers,
-            header_digest: record.header_digest,
-            data_digest: record.data_digest,
+            parameters: record.parameters,
             since: record.since,
             counters: record.counters,
         }));
@@ -79,19 +79,25 @@ impl Core {
             }
             match task {
                 TaskRecord::Dormant(command) => {
-                    conn.activate(&command, Work::Dormant);
+                    conn.activate(&command, Work::Dormant, now);
                     conn.dormant.push_back(command);
                 }
-                TaskRecord::Starving(command) => {
-                    conn.activate(&command, Work::Starving);
+                TaskRecord::Waiting(command) => {
+                    conn.activate(&command, Work::Starving, now);
                     starving.push(command);
                 }
-                TaskRecord::AwaitsData { task, opcode, plan } => {
+                TaskRecord::AwaitsData {
+                    task,
+                    opcode,
+                    stages,
+                    plan,
+                } => {
                     conn.held_bytes += plan.length;
-                    conn.enter(task, opcode, Work::AwaitData(plan));
+                    conn.enter(task, opcode, stages, Work::AwaitData(plan));
                 }
             }
         }
+        self.meters.open(metered);
         let key = self.connections.insert(conn);
         let key = key.map_err(|_| "the reactor has too many connections".to_owned())?;
         self.bind_socket(socket, key, turn);

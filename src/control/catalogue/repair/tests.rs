@@ -133,6 +133,47 @@ fn a_backup_needs_a_decision_for_each_volume() {
 }
 
 #[test]
+fn a_deleted_volume_is_no_damage_and_has_nothing_to_decide() {
+    let (data, [first, second]) = directory();
+    let deletion = crate::volume::Deletion {
+        at_ms: 1,
+        purge_ms: 2,
+    };
+    {
+        let (catalogue, _) = open(data.path()).unwrap();
+        catalogue.shelve_volume(&first, deletion).unwrap();
+    }
+    let inspection = inspect(data.path());
+    assert!(inspection.is_sound() && inspection.stray_files.is_empty());
+    assert!(inspection.contents.orphans.is_empty());
+    assert!(
+        inspection
+            .contents
+            .volume(first.name.as_str())
+            .unwrap()
+            .deleted
+    );
+    let backup = data.path().join("backup");
+    std::fs::copy(data.path().join(FILE), &backup).unwrap();
+    let replacement = Some(Replacement::Backup(backup));
+    let keep = asks(&[(second.name.as_str(), Decision::Keep)], replacement);
+    carry_out(data.path(), &keep);
+    let forget = Repairs {
+        forget: [first.name.to_string()].into(),
+        ..Repairs::default()
+    };
+    assert!(matches!(
+        make(data.path(), &forget),
+        Err(RepairError::Readable(_))
+    ));
+    let (catalogue, _) = open(data.path()).unwrap();
+    let deleted = catalogue.volume(&first.name).unwrap();
+    assert_eq!(deleted.deleted, Some(deletion));
+    catalogue.unshelve_volume(&deleted).unwrap();
+    assert!(catalogue.reservation(first.id).is_ok());
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let (data, [first, _]) = directory();
     damage_record(data.path(), &first, b"");

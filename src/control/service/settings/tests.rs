@@ -2,7 +2,7 @@ use super::*;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::control::api::{AsConfigured, ReservationClear, VolumeState};
+use crate::control::api::{AsConfigured, LimitsSet, ReservationClear, VolumeSelect, VolumeState};
 use crate::control::service::fake::{FakePlane, service};
 use crate::volume::{BlockSize, ReservationScope};
 
@@ -14,6 +14,7 @@ fn set() -> VolumeSet {
         removable: None,
         sessions_max: None,
         reservation_scope: None,
+        limits: LimitsSet::default(),
         block_bytes: None,
     }
 }

@@ -7,6 +7,7 @@ use super::super::super::pdu::{LoginResponse, LoginStatus, NopOut, SessionType};
 use super::super::super::settings::EntropyError;
 use super::*;
 use crate::base::limits::{LOGIN_TEXT_BYTES_MAX, LOGIN_TIMEOUT};
+use std::sync::Arc;
 
 fn response(received: &Received) -> LoginResponse {
     assert_eq!(received.0.opcode(), Opcode::LoginResponse);
@@ -29,17 +30,29 @@ fn failure(initiator: &mut Initiator) -> (LoginStatus, Violation) {
     (status, violation)
 }
 
-fn chap_identity() -> Identity {
+fn chap_policy() -> Arc<ChapPolicy> {
     let account = |name: &str, secret: &str| ChapAccount {
         name: name.into(),
         secret: Secret::new(secret),
     };
+    Arc::new(ChapPolicy {
+        accounts: vec![account("alice", "secret of alice")],
+        mutual: Some(account("holdfast", "secret of target")),
+        algorithms: vec![7, 5],
+    })
+}
+
+fn chap_identity() -> Identity {
     Identity {
-        auth: AuthPolicy::Chap(ChapPolicy {
-            accounts: vec![account("alice", "secret of alice")],
-            mutual: Some(account("holdfast", "secret of target")),
-            algorithms: vec![7, 5],
-        }),
+        auth: AuthPolicy::Chap(chap_policy()),
+        ..identity()
+    }
+}
+
+/// What a discovery session is told where some targets ask for CHAP.
+fn optional_identity() -> Identity {
+    Identity {
+        auth: AuthPolicy::Optional(vec![chap_policy()]),
         ..identity()
     }
 }
@@ -135,10 +148,14 @@ fn security_without_authentication_then_operational() {
 
 /// Runs CHAP up to the proof and returns the events and texts after it.
 fn chap(secret: &[u8], mutual: bool) -> (Initiator, Option<String>) {
+    chap_with(chap_identity(), secret, mutual)
+}
+
+fn chap_with(identity: Identity, secret: &[u8], mutual: bool) -> (Initiator, Option<String>) {
     let mut initiator = Initiator::connect(settings());
     initiator.login(0, Some(1), &[NORMAL, &["AuthMethod=CHAP,None"]].concat());
     assert!(matches!(initiator.event(), Event::Identify(_)));
-    initiator.connection.identify(chap_identity());
+    initiator.connection.identify(identity);
     let received = initiator.receive_one();
     assert!(!response(&received).transit, "authentication comes first");
     initiator.login(0, None, &["CHAP_A=5,7"]);
@@ -175,6 +192,48 @@ fn chap_lets_the_right_secret_in_and_the_target_proves_itself() {
         assert_eq!(summary.authenticated_as.as_deref(), Some("alice"));
         assert_eq!(summary.mutual, mutual);
     }
+}
+
+#[test]
+fn who_may_prove_itself_is_known_by_it_and_who_does_not_is_let_in_unknown() {
+    let (mut initiator, _) = chap_with(optional_identity(), b"secret of alice", false);
+    initiator.no_event();
+    assert!(response(&initiator.receive_one()).transit);
+    initiator.login(1, Some(3), &[]);
+    let Event::LoginComplete(summary) = initiator.event() else {
+        panic!()
+    };
+    assert_eq!(summary.satisfied, [chap_policy()]);
+
+    let (mut initiator, _) = chap_with(optional_identity(), b"guess", false);
+    let status = failure(&mut initiator).0;
+    assert_eq!(status, LoginStatus::AuthenticationFailure);
+
+    // The initiator's order of preference decides; without a security stage nothing is proved.
+    let none: &[&str] = &["AuthMethod=None,CHAP"];
+    for (stage, keys) in [(0, none), (1, &[])] {
+        let mut initiator = Initiator::connect(settings());
+        initiator.login(stage, Some(3), &[NORMAL, keys].concat());
+        assert!(matches!(initiator.event(), Event::Identify(_)));
+        initiator.connection.identify(optional_identity());
+        let Event::LoginComplete(summary) = initiator.event() else {
+            panic!()
+        };
+        assert_eq!(summary.authenticated_as, None);
+        assert!(summary.satisfied.is_empty());
+    }
+
+    // A proof that comes without a challenge is none.
+    let mut initiator = Initiator::connect(settings());
+    initiator.login(
+        0,
+        Some(1),
+        &[NORMAL, &["CHAP_N=alice", "CHAP_R=0x00"]].concat(),
+    );
+    assert!(matches!(initiator.event(), Event::Identify(_)));
+    initiator.connection.identify(optional_identity());
+    let status = failure(&mut initiator).0;
+    assert_eq!(status, LoginStatus::AuthenticationFailure);
 }
 
 #[test]
@@ -218,10 +277,23 @@ fn without_random_bytes_there_is_no_challenge() {
 
 #[test]
 fn an_enforced_digest_that_is_missing_is_named() {
-    for (keys, violation) in [
-        ("HeaderDigest=None", Violation::DigestsMissing),
-        ("HeaderDigest=CRC32C", Violation::DataDigestMissing),
-        ("DataDigest=None,CRC32C", Violation::HeaderDigestMissing),
+    let rejected = |key: &str| (key.to_owned(), "Reject".to_owned());
+    for (keys, violation, named) in [
+        (
+            "HeaderDigest=None",
+            Violation::DigestsMissing,
+            vec![rejected("HeaderDigest"), rejected("DataDigest")],
+        ),
+        (
+            "HeaderDigest=CRC32C",
+            Violation::DataDigestMissing,
+            vec![rejected("DataDigest")],
+        ),
+        (
+            "DataDigest=None,CRC32C",
+            Violation::HeaderDigestMissing,
+            vec![rejected("HeaderDigest")],
+        ),
     ] {
         let mut initiator = Initiator::connect(settings());
         initiator.login(1, Some(3), &[NORMAL, &[keys]].concat());
@@ -231,11 +303,54 @@ fn an_enforced_digest_that_is_missing_is_named() {
             require_data_digest: true,
             ..identity()
         });
-        assert_eq!(
-            failure(&mut initiator),
-            (LoginStatus::InitiatorError, violation)
-        );
+        let Event::Closed(CloseReason::LoginFailed {
+            status,
+            violation: told,
+        }) = initiator.event()
+        else {
+            panic!("the login fails")
+        };
+        assert_eq!((status, told), (LoginStatus::InitiatorError, violation));
+        let received = initiator.receive_one();
+        assert_eq!(response(&received).status, LoginStatus::InitiatorError);
+        assert_eq!(text_of(&received.1), named);
     }
+}
+
+#[test]
+fn the_offer_bounds_bursts_and_declares_segments() {
+    let mut initiator = Initiator::connect(settings());
+    let keys = ["MaxBurstLength=262144", "FirstBurstLength=262144"];
+    initiator.login(1, Some(3), &[NORMAL, &keys].concat());
+    assert!(matches!(initiator.event(), Event::Identify(_)));
+    initiator.connection.identify(Identity {
+        offer: Offer {
+            max_burst_bytes: 131_072,
+            first_burst_bytes: 8192,
+            receive_data_segment_bytes: Some(4096),
+            ..Offer::default()
+        },
+        ..identity()
+    });
+    let Event::LoginComplete(summary) = initiator.event() else {
+        panic!()
+    };
+    let agreed = summary.parameters;
+    assert_eq!(
+        (
+            agreed.max_burst_bytes,
+            agreed.first_burst_bytes,
+            agreed.target_data_segment_bytes
+        ),
+        (131_072, 8192, 4096)
+    );
+    initiator.connection.admit(1);
+    let text = text_of(&initiator.receive_one().1);
+    assert_eq!(
+        value(&text, "MaxRecvDataSegmentLength").as_deref(),
+        Some("4096")
+    );
+    assert_eq!(value(&text, "MaxBurstLength").as_deref(), Some("131072"));
 }
 
 #[test]
