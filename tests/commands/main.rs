@@ -17,6 +17,7 @@ mod monitoring;
 mod reservations;
 mod sessions;
 mod transcript;
+mod upgrade;
 mod volumes;
 mod without_a_server;
 mod wrong_input;
