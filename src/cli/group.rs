@@ -112,7 +112,7 @@ fn list(groups: &Vec<GroupView>) -> String {
                 seconds => human_seconds(seconds),
             },
             joined(&group.initiators, "any"),
-            joined(&group.allow, "none"),
+            joined(&group.allow, "nobody"),
         ]
     };
     render(&columns, groups.iter().map(row))
@@ -127,7 +127,11 @@ fn show(group: &GroupView) -> String {
     let origins = &group.origins;
     let sessions = group.sessions_per_initiator;
     let rules = [
-        ("allow", joined(&group.allow, "none"), origins.allow),
+        (
+            "allow",
+            joined(&group.allow, "none: nobody may log in"),
+            origins.allow,
+        ),
         (
             "initiators",
             joined(&group.initiators, "any"),

@@ -136,6 +136,9 @@ pub struct Catalogue {
     table: Table,
     policy: Policy,
     model: Mutex<Arc<Model>>,
+    /// Nodes that are out of service, as the table has them: whoever lists volumes asks for them, on a disk
+    /// that is full or hangs too.
+    drains: Mutex<Vec<KeptDrain>>,
     /// Volumes whose rows can't be read, and why. Their names stay taken.
     unreadable: BTreeMap<String, String>,
     /// Held as long as the table is open.
@@ -196,12 +199,14 @@ impl Catalogue {
                 unreadable.insert(name, why);
             }
         }
+        let drains = Mutex::new(table.drains()?.unwrap_or_default());
         let model = Mutex::new(Arc::new(model));
         Ok((
             Self {
                 table,
                 policy,
                 model,
+                drains,
                 unreadable,
                 storage,
             },
@@ -457,19 +462,24 @@ impl Catalogue {
     }
 
     /// The nodes that are out of service.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    pub fn drains(&self) -> Result<Vec<KeptDrain>, CatalogueError> {
-        Ok(self.table.drains()?.unwrap_or_default())
+    #[must_use]
+    pub fn drains(&self) -> Vec<KeptDrain> {
+        self.lock_drains().clone()
     }
 
-    /// Keeps which nodes are out of service from now on.
+    /// Keeps which nodes are out of service from now on. Whoever changes them takes turns.
     ///
     /// # Errors
     /// The store failed; it is as before.
     pub fn set_drains(&self, drains: &[KeptDrain]) -> Result<(), CatalogueError> {
-        self.table.set_drains(&drains)
+        self.table.set_drains(&drains)?;
+        *self.lock_drains() = drains.to_vec();
+        Ok(())
+    }
+
+    fn lock_drains(&self) -> MutexGuard<'_, Vec<KeptDrain>> {
+        // Each use is one copy or one assignment: a panic can't leave it half changed.
+        self.drains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reservation record of a volume that was last saved. One that was never saved says that

@@ -34,7 +34,7 @@ impl Service {
         {
             return Err(invalid("redirect", error));
         }
-        let mut drains = self.catalogue.drains()?;
+        let mut drains = self.catalogue.drains();
         let now = wall_clock_ms();
         let kept = KeptDrain {
             id: drains
@@ -79,7 +79,7 @@ impl Service {
     pub fn admit_sessions(&self, admit: &SessionAdmit) -> Result<DrainView, ControlError> {
         let _turn = self.take_turn();
         let wanted = self.scope(&admit.select)?;
-        let mut drains = self.catalogue.drains()?;
+        let mut drains = self.catalogue.drains();
         let Some(at) = drains
             .iter()
             .position(|drain| drain.is_of_same_scope(&wanted))
@@ -98,15 +98,15 @@ impl Service {
     /// The nodes that are out of service, the oldest first.
     ///
     /// # Errors
-    /// The store can't be read, or the data path did not answer.
+    /// The data path did not answer.
     pub fn list_drains(&self) -> Result<Vec<DrainView>, ControlError> {
-        let drains = self.catalogue.drains()?;
+        let drains = self.catalogue.drains();
         drains.iter().map(|drain| self.drain_view(drain)).collect()
     }
 
     /// Keeps those nodes out that were out of service when the last server stopped.
     pub(super) fn restore_drains(&self) -> Result<(), ControlError> {
-        for drain in self.catalogue.drains()? {
+        for drain in self.catalogue.drains() {
             tracing::info!(node = describe(&drain), "still drained");
             let left = Duration::from_millis(left_ms(&drain));
             self.plane.begin_drain(in_force(&drain), left)?;
