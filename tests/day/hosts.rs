@@ -50,7 +50,7 @@ pub(crate) fn named(host: &str) -> String {
 /// Runs one of libiscsi's tools as a host of that name; with a secret it proves itself as [`USER`].
 pub(crate) fn tool(office: &Office, line: &str, host: &str, secret: Option<&str>) -> Told {
     let name = named(host);
-    let line = format!("{line} --initiator-name={name}");
+    let line = format!("{line} -i {name}");
     match secret {
         None => office.tries(&line),
         // Not among its arguments, which everybody can see.

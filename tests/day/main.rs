@@ -14,7 +14,8 @@
 //! | 12 | `copying` | snapshot, clone, revert, export |
 //! | 14 | `changing` | growth under a session, a drain, a deletion and the way back |
 //! | 17 | `watching` | events, metrics, audit log, health |
-//! | 18 | `closing` | a restart that loses nothing, and the end of everything |
+//! | 18 | `renewing` | another version of the program takes over, and nobody logs out |
+//! | 19 | `closing` | a restart that loses nothing, and the end of everything |
 //!
 //! `office` is the admin's desk, `hosts` are the initiators.
 
@@ -31,6 +32,7 @@ mod hosts;
 mod limiting;
 mod office;
 mod opening;
+mod renewing;
 mod watching;
 
 use office::Office;
@@ -72,6 +74,7 @@ fn live_through(place: Option<Place>) {
     changing::a_node_is_drained(&office);
     changing::a_deletion_is_taken_back(&office);
     watching::what_happened_is_told(&office);
+    renewing::another_process_takes_over(&mut office);
     closing::a_restart_loses_nothing(&mut office);
     closing::all_is_cleared_away(office);
 }

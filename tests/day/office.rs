@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -33,7 +35,8 @@ pub(crate) struct Office {
     /// Whether volumes' files can share blocks.
     pub(crate) shares_blocks: bool,
     data: PathBuf,
-    server: Option<Child>,
+    /// The process that serves; ours to wait for.
+    server: Option<Pid>,
     desk: TempDir,
     _place: Option<Place>,
 }
@@ -89,9 +92,15 @@ impl Office {
 
     /// The beginning of the configuration: where all is, and that nobody may log in.
     pub(crate) fn configuration(&self) -> String {
+        // Who may lock little memory has no room for the rings of two processes, as an upgrade needs it.
+        let profile = match rustix::process::geteuid().is_root() {
+            true => "efficiency",
+            false => "compat",
+        };
         format!(
             "data = {:?}\n\
              control = {:?}\n\
+             profile = {profile:?}\n\
              reactors = 2\n\
              [san]\n\
              name = \"harbour\"\n\
@@ -224,10 +233,16 @@ impl Office {
             .spawn()
             .expect("the binary starts");
         let output = child.stdout.take().expect("its output");
-        self.server = Some(child);
+        self.server = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let (said, lines) = channel();
+        // It reads on when nobody listens any more, so that the server can always speak.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _unheard = said.send(line);
+            }
+        });
         let listens = format!("listening on {}", self.portal());
-        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line == listens), "{}", self.log());
+        assert!(lines.iter().any(|line| line == listens), "{}", self.log());
     }
 
     /// `holdfast server stop`, and waits for the end.
@@ -236,9 +251,25 @@ impl Office {
             self.types("holdfast server stop"),
             "the server drains and stops\n"
         );
-        let mut server = self.server.take().expect("it runs");
-        let status = server.wait().expect("it is our child");
-        assert!(status.success(), "{status}: {}", self.log());
+        self.sees_the_end_of_the_server();
+    }
+
+    /// `holdfast upgrade`: another process serves when this returns, and the one before has ended.
+    pub(crate) fn upgrades_the_server(&mut self) -> Value {
+        // The new process comes to this one when its parent ends, and not to the machine's first.
+        set_child_subreaper(Some(rustix::process::getpid())).expect("a process may adopt");
+        let told = self.asks("holdfast upgrade");
+        self.sees_the_end_of_the_server();
+        let pid = told["after"]["pid"].as_i64().expect("a process");
+        self.server = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        told
+    }
+
+    fn sees_the_end_of_the_server(&mut self) {
+        let server = self.server.take().expect("it runs");
+        let ended = waitpid(Some(server), WaitOptions::empty());
+        let (_, status) = ended.expect("it is ours").expect("it has ended");
+        assert_eq!(status.exit_status(), Some(0), "{}", self.log());
     }
 
     /// What the server has logged, of all its runs.
@@ -248,7 +279,7 @@ impl Office {
 
     /// What everybody can read of the server's process.
     pub(crate) fn process_list(&self) -> String {
-        let id = self.server.as_ref().expect("it runs").id();
+        let id = self.server.expect("it runs").as_raw_nonzero();
         let line = std::fs::read(format!("/proc/{id}/cmdline")).expect("our child");
         String::from_utf8_lossy(&line).into_owned()
     }
@@ -256,13 +287,13 @@ impl Office {
 
 impl Drop for Office {
     fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
+        if let Some(server) = self.server {
             if std::thread::panicking() {
                 let log = std::fs::read_to_string(self.desk.path().join("log"));
                 eprintln!("the server's log:\n{}", log.unwrap_or_default());
             }
-            let _gone = server.kill();
-            let _reaped = server.wait();
+            let _gone = kill_process(server, Signal::KILL);
+            let _reaped = waitpid(Some(server), WaitOptions::empty());
         }
     }
 }

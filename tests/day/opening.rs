@@ -17,7 +17,7 @@ pub(crate) fn a_server_is_set_up(office: &mut Office) {
     let said = office.is_refused(&check);
     has(
         &said,
-        &["holdfast.toml:9:2: unknown field `acess`", "`access`"],
+        &["holdfast.toml:10:2: unknown field `acess`", "`access`"],
     );
     office.writes("holdfast.toml", &good);
     has(&office.types(&check), &["can be used", &office.portal()]);

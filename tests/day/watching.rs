@@ -35,8 +35,9 @@ pub(crate) fn what_happened_is_told(office: &Office) {
         ],
     );
     assert!(value(&page, "holdfast_events_total{event=\"login_refused\"}") >= 3.0);
-    let written = "holdfast_volume_ingress_bytes_total{volume=\"orders\",group=\"databases\"}";
-    assert!(value(&page, written) >= 1048576.0);
+    // What was read since the volume came back.
+    let read = "holdfast_volume_egress_bytes_total{volume=\"orders\",group=\"databases\"}";
+    assert!(value(&page, read) >= 2_097_152.0);
     assert_eq!(office.fetches("/healthz"), (200, "alive\n".to_owned()));
     assert_eq!(office.fetches("/nothing").0, 404);
 

@@ -37,10 +37,7 @@ const ROWS: [(&str, &str); 34] = [
     ("a size of nothing", "volume create db-2 --size 0"),
     ("a size below zero", "volume create db-2 --size=-1GiB"),
     ("a size without a number", "volume create db-2 --size GiB"),
-    (
-        "a size of an unknown unit",
-        "volume create db-2 --size 64Mb",
-    ),
+    ("a size of an unknown unit", "volume create db-2 --size 64Q"),
     (
         "a size that no number holds",
         "volume create db-2 --size 99999999999999TiB",

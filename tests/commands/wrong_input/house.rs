@@ -1,6 +1,8 @@
 //! A server with something to lose, and what that is.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::initiator::Initiator;
 use crate::support::reserve::{action, flag, kind, parameters};
 use crate::support::scsi::pattern;
-use crate::support::server::{Engine, Server, Setup, Volume};
+use crate::support::server::{Engine, Server, Setup, Volume, holdfast};
 use crate::transcript::Transcript;
 
 const KEY: u64 = 0xa1;
@@ -89,6 +91,7 @@ impl House {
         let setup = self.server.stop();
         Closed {
             files: files(&setup.data()),
+            contents: contents(&setup.data()),
             setup,
             volume: self.volume,
             before: self.before,
@@ -118,6 +121,8 @@ pub(super) struct Closed {
     volume: Volume,
     before: Value,
     files: BTreeMap<PathBuf, Vec<u8>>,
+    /// Of the catalogue, because opening it writes to its file.
+    contents: Value,
 }
 
 impl Closed {
@@ -125,13 +130,17 @@ impl Closed {
         self.setup.data()
     }
 
-    /// No file has changed.
+    /// Nothing has changed: no file of a volume, and nothing in the catalogue.
     pub(super) fn is_untouched(&self, after: &str) {
         let now = files(&self.data());
         let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&now), names(&self.files), "{after}");
         for (path, content) in &self.files {
-            assert!(now[path] == *content, "{after}: {}", path.display());
+            let is_same = match path.ends_with("catalogue.redb") {
+                false => now[path] == *content,
+                true => now[path] == *content || contents(&self.data()) == self.contents,
+            };
+            assert!(is_same, "{after}: {}", path.display());
         }
     }
 
@@ -150,10 +159,21 @@ impl Closed {
     }
 }
 
-/// What the catalogue has, as the commands tell it.
+/// What the catalogue has, as it is told on the control socket: quickly, because it is asked after each row.
 fn inventory(server: &Server) -> Value {
-    let mut volumes = server.volumes();
-    for volume in &mut volumes {
+    let socket = UnixStream::connect(server.control()).expect("the server listens");
+    let mut answers = BufReader::new(&socket);
+    let mut ask = |method: &str, params: Value| {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        writeln!(&socket, "{request}").expect("the server listens");
+        let mut line = String::new();
+        answers.read_line(&mut line).expect("an answer");
+        let mut answer: Value = serde_json::from_str(&line).expect("JSON");
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].take()
+    };
+    let mut volumes = ask("volume.list", json!({}));
+    for volume in volumes.as_array_mut().expect("a list") {
         // A session comes and goes while it is looked; that is no loss.
         for passing in ["sessions", "nexuses", "owed_attentions", "portals"] {
             volume[passing] = Value::Null;
@@ -161,11 +181,19 @@ fn inventory(server: &Server) -> Value {
     }
     json!([
         volumes,
-        server.json(&["volume", "list", "--deleted"]),
-        server.json(&["snapshot", "list"]),
-        server.json(&["group", "list"]),
-        server.json(&["session", "drains"]),
+        ask("volume.list", json!({"deleted": true})),
+        ask("snapshot.list", json!({})),
+        ask("group.list", json!({})),
+        ask("session.drains", json!({})),
     ])
+}
+
+/// What a catalogue holds that no server has open.
+fn contents(data: &Path) -> Value {
+    let data = data.to_str().expect("plain");
+    let output = holdfast(&["repair", "--data", data, "--check", "--json"]);
+    let mut report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    report["contents"]["volumes"].take()
 }
 
 /// Every file that outlives a server, with its content.
