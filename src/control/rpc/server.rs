@@ -77,14 +77,13 @@ fn converse(service: &Service, stream: &UnixStream) -> io::Result<()> {
             continue;
         }
         let progress = Told { stream };
-        if let Some(answer) = methods::handle(service, caller, &progress, &line) {
-            let mut text = answer.to_string();
-            text.push('\n');
-            let written = writer.write_all(text.as_bytes());
-            // Whether or not it is read.
-            service.answered();
-            written?;
-        }
+        let answer = methods::handle(service, caller, &progress, &line);
+        let written = answer.map_or(Ok(()), |answer| {
+            writer.write_all(format!("{answer}\n").as_bytes())
+        });
+        // Whether or not it is read, or was wanted.
+        service.answered();
+        written?;
     }
 }
 

@@ -94,7 +94,9 @@ fn a_client_creates_lists_and_deletes() {
     let status: api::ServerStatus = client.call(method::SERVER_STATUS, &json!({})).unwrap();
     assert_eq!(status.pid, std::process::id());
     client.call::<()>(method::SERVER_STOP, &json!({})).unwrap();
-    assert!(fixture.stopped.try_recv().is_ok());
+    // It is answered first.
+    let patience = std::time::Duration::from_secs(10);
+    assert!(fixture.stopped.recv_timeout(patience).is_ok());
 }
 
 #[test]

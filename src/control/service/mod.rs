@@ -98,6 +98,8 @@ pub struct Service {
     predecessor: OnceLock<Predecessor>,
     /// Held during an upgrade, beside the turn.
     upgrading: Mutex<()>,
+    /// Set when the server is to stop: the thread that has to say so first.
+    stop_asked: OnceLock<ThreadId>,
     /// Set when another process serves: the thread that has to tell of it.
     departed: OnceLock<ThreadId>,
     /// Who waits for something to happen.
@@ -141,6 +143,7 @@ impl Service {
             turn: Mutex::new(()),
             predecessor: OnceLock::new(),
             upgrading: Mutex::new(()),
+            stop_asked: OnceLock::new(),
             departed: OnceLock::new(),
             followers: Followers::default(),
             events: Arc::default(),
@@ -258,10 +261,26 @@ impl Service {
         self.work.stop();
     }
 
-    /// Asks the server to drain and stop; returns at once.
+    /// Asks the server to drain and stop, once this thread has said so ([`Service::answered`]): a server
+    /// without sessions is gone in a moment, and whoever asked would hear nothing.
     pub fn stop(&self) {
-        // A full channel means that somebody has asked already.
-        let _ = self.stop.try_send(StopReason::Request);
+        // Somebody may have asked already; one is enough.
+        let _ = self.stop_asked.set(std::thread::current().id());
+    }
+
+    /// This thread has answered a request. Where that was the last one of this process, it may end.
+    pub fn answered(&self) {
+        let own = std::thread::current().id();
+        let reasons = [
+            (&self.stop_asked, StopReason::Request),
+            (&self.departed, StopReason::Succeeded),
+        ];
+        for (by, reason) in reasons {
+            if by.get() == Some(&own) {
+                // A full channel means that somebody has asked already.
+                let _ = self.stop.try_send(reason);
+            }
+        }
     }
 
     fn portals(&self) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Service, StopReason};
+use super::Service;
 use crate::base::clock::Instant;
 use crate::control::api::{ProcessView, ServerUpgrade, ServerUpgradeView};
 use crate::control::error::{ControlError, ErrorKind, with_sources};
@@ -125,14 +125,6 @@ impl Service {
     fn depart(&self) {
         // Nobody is there to set it twice: the turn is taken.
         let _ = self.departed.set(std::thread::current().id());
-    }
-
-    /// This thread has sent an answer. The one that tells of an upgrade is this process's last.
-    pub fn answered(&self) {
-        if self.departed.get() == Some(&std::thread::current().id()) {
-            // A full channel means that somebody has asked already.
-            let _ = self.stop.try_send(StopReason::Succeeded);
-        }
     }
 
     /// Waits until no upgrade is under way.
