@@ -66,9 +66,9 @@ const ROWS: [(&str, &str); 34] = [
     ),
     ("a group that holds volumes", "group delete databases"),
     // what is in use or not there
-    ("a volume in use", "volume delete db-1"),
+    ("a volume in use", "volume delete db-1 --delete-snapshots"),
     (
-        "a volume in use, by force, that has snapshots",
+        "a volume with snapshots, by force",
         "volume delete db-1 --force",
     ),
     ("a revert in use", "volume revert db-1 --to monday --copy"),

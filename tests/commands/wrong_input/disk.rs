@@ -28,8 +28,10 @@ const ROWS: [(&str, &str); 8] = [
 fn a_disk_that_is_full() {
     let mut house = House::new();
     house.server.limit_file_size(Some(1));
+    house.is_writable = false;
     house.refuses("wrong_full_disk", &ROWS);
     house.server.limit_file_size(None);
+    house.is_writable = true;
     house.is_whole("there is room again");
     house.is_whole_after_a_crash();
 }

@@ -24,6 +24,8 @@ pub(super) struct House {
     volume: Volume,
     session: Initiator,
     before: Value,
+    /// Whether its disk takes writes.
+    pub(super) is_writable: bool,
 }
 
 impl House {
@@ -53,6 +55,7 @@ impl House {
             volume,
             session,
             before,
+            is_writable: true,
         }
     }
 
@@ -66,7 +69,9 @@ impl House {
         for (lba, blocks) in WRITTEN {
             let found = self.session.read_blocks(lba, blocks).good();
             assert!(found == pattern(lba, blocks), "{after}: block {lba}");
-            self.session.write_blocks(lba, &found).good();
+            if self.is_writable {
+                self.session.write_blocks(lba, &found).good();
+            }
         }
         let mut other = self.server.session(&self.volume, "b");
         assert_eq!(other.keys(), [KEY], "{after}");
@@ -153,6 +158,7 @@ impl Closed {
             volume: self.volume,
             session,
             before: self.before,
+            is_writable: true,
         };
         house.is_whole("the next start");
         house
