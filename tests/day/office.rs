@@ -6,20 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::places::Place;
+use crate::support::rig::until;
 use crate::support::server::own_loopback_address;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_holdfast");
 /// Seconds that any command may take before it is killed.
 const PATIENCE: &str = "60";
-/// How long an event may take to be written down.
-const HEARSAY_MAX: Duration = Duration::from_secs(20);
 /// The authority and the name of the SAN, as they stand in targets' names.
 const PREFIX: &str = "iqn.2026-11.com.example:harbour";
 
@@ -181,13 +179,10 @@ impl Office {
     /// moment later.
     #[track_caller]
     pub(crate) fn hears_of(&self, parts: &[&str]) {
-        let end = Instant::now() + HEARSAY_MAX;
-        loop {
+        until(&format!("the events have {parts:?}"), || {
             let told = self.types("holdfast events");
-            if parts.iter().all(|part| told.contains(part)) || Instant::now() > end {
-                return has(&told, parts);
-            }
-        }
+            parts.iter().all(|part| told.contains(part))
+        });
     }
 
     /// The answer to a question in JSON.
@@ -221,6 +216,10 @@ impl Office {
     // ---- the server -----------------------------------------------------------------------------
 
     /// `holdfast serve`, in another window, until it listens.
+    #[allow(
+        clippy::zombie_processes,
+        reason = "it is waited for by its number, as is the one that an upgrade puts in its place"
+    )]
     pub(crate) fn starts_the_server(&mut self) {
         let log = std::fs::File::options();
         let log = log.clone().create(true).append(true).open(self.path("log"));

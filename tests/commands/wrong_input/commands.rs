@@ -84,5 +84,5 @@ const ROWS: [(&str, &str); 34] = [
 fn what_commands_ask_for_in_vain() {
     let mut house = House::new();
     house.refuses("wrong_commands", &ROWS);
-    house.is_whole_after_a_crash();
+    house.survives_a_crash();
 }

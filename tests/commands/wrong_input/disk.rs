@@ -33,7 +33,7 @@ fn a_disk_that_is_full() {
     house.server.limit_file_size(None);
     house.is_writable = true;
     house.is_whole("there is room again");
-    house.is_whole_after_a_crash();
+    house.survives_a_crash();
 }
 
 /// A volume's file that is not what it was keeps that volume from service and nothing else, and is all
@@ -57,7 +57,7 @@ fn files_that_are_not_what_they_were() {
         }),
         ("a file that can't be opened", |file| {
             use std::os::unix::fs::PermissionsExt;
-            let permissions = std::fs::Permissions::from_mode(0);
+            let permissions = std::fs::Permissions::from_mode(0o000);
             std::fs::set_permissions(file, permissions).expect("ours");
         }),
     ];

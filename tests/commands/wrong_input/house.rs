@@ -104,7 +104,7 @@ impl House {
     }
 
     /// After a `kill -9` and another start all of it is there, so it was on the disk.
-    pub(super) fn is_whole_after_a_crash(self) {
+    pub(super) fn survives_a_crash(self) {
         let mut again = self.crashes_and_starts();
         again.is_whole("a crash and a start");
     }

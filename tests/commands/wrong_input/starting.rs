@@ -102,7 +102,7 @@ fn servers_that_do_not_start() {
             line.replace(word, value)
         });
         let arguments: Vec<_> = line.split(' ').collect();
-        let output = serve_with(&arguments, |command| confine(command));
+        let output = serve_with(&arguments, confine);
         let mut transcript = Transcript::alone();
         transcript.note(wrong);
         told += transcript
@@ -116,7 +116,7 @@ fn servers_that_do_not_start() {
     }
     mode("closed", 0o700);
     Transcript::alone().append(&told).matches("wrong_starts");
-    house.is_whole_after_a_crash();
+    house.survives_a_crash();
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_data_directory_that_can_not_be_written() {
     let line = format!("--data {} --listen 127.0.0.1:0", data.display());
     let arguments: Vec<_> = line.split(' ').collect();
     mode(0o500);
-    let output = serve_with(&arguments, |command| confine(command));
+    let output = serve_with(&arguments, confine);
     mode(0o700);
     let mut transcript = Transcript::alone();
     transcript
