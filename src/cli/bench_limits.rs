@@ -10,7 +10,7 @@ use super::bench_load::{INITIATOR, usage};
 use super::bench_server::{self, Measured};
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
-use super::values::Delay;
+use super::values::{Delay, ProfileName};
 use super::{Failure, print};
 use crate::load::compare::Quartiles;
 use crate::load::compare::study::Machine;
@@ -49,7 +49,7 @@ const SESSIONS_MAX: usize = 128;
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct LimitsArguments {
     /// Profile of the server, by name or file
-    #[arg(long, default_value = "latency")]
+    #[arg(long, default_value = "latency", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     /// How long each limit is loaded, such as 2s
     #[arg(long, value_name = "TIME", default_value = "3s")]

@@ -10,7 +10,7 @@ use super::bench_load::{INITIATOR, usage};
 use super::bench_server::{self, Measured};
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
-use super::values::Size;
+use super::values::{ProfileName, Size};
 use super::{Failure, print};
 use crate::base::limits::LOAD_SESSIONS_MAX;
 use crate::load::compare::study::Machine;
@@ -35,7 +35,7 @@ Exit codes: 0 done, 1 it can't be measured, 2 wrong usage.";
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct MemoryArguments {
     /// Profile of the server, by name or file
-    #[arg(long, default_value = "latency")]
+    #[arg(long, default_value = "latency", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     /// Idle sessions to weigh
     #[arg(long, value_name = "N", default_value_t = 256)]

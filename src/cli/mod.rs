@@ -20,6 +20,7 @@ mod bench_server;
 mod bench_show;
 mod bench_values;
 mod client;
+mod completions;
 mod config;
 mod connect;
 mod events;
@@ -27,6 +28,7 @@ mod group;
 mod group_set;
 mod limits;
 mod logging;
+mod manual;
 mod profile;
 mod progress;
 mod repair;
@@ -127,6 +129,10 @@ enum Command {
     Profile(profile::ProfileCommand),
     /// Look into a stopped server's data directory, and mend its catalogue
     Repair(repair::RepairArguments),
+    /// Print what makes a shell complete commands, flags and values
+    Completions(completions::CompletionsArguments),
+    /// Print the manual page of a command, or write them all
+    Man(manual::ManualArguments),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -152,6 +158,8 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),
         Command::Repair(arguments) => repair::run(&arguments, out),
+        Command::Completions(arguments) => completions::run(&arguments, out),
+        Command::Man(arguments) => manual::run(&arguments, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

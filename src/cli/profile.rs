@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::table::{Column, render};
+use super::values::ProfileName;
 use super::{Failure, print};
 use crate::control::config::{Config, CoreList};
 use crate::profile::check::{Demand, Finding, Host, Verdict, Weight, examine};
@@ -49,7 +50,7 @@ pub(super) struct Output {
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
     /// Its name, or its file
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     #[command(flatten)]
     output: Output,
@@ -58,10 +59,10 @@ pub(super) struct ShowArguments {
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
     /// One profile: its name, or its file
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", value_parser = ProfileName, hide_possible_values = true)]
     first: String,
     /// The other one
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", value_parser = ProfileName, hide_possible_values = true)]
     second: String,
     #[command(flatten)]
     output: Output,
@@ -71,7 +72,7 @@ pub(super) struct DiffArguments {
 #[command(after_long_help = CHECK_EXAMPLES)]
 pub(super) struct CheckArguments {
     /// Its name, or its file
-    #[arg(value_name = "NAME|FILE", default_value = "efficiency")]
+    #[arg(value_name = "NAME|FILE", default_value = "efficiency", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     /// Cores that reactors are to be pinned to, such as 0,2,4-7 [default: pinned to none]
     #[arg(long, value_name = "LIST")]

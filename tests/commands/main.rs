@@ -7,12 +7,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod completions;
 mod configuration;
 mod connect;
 mod groups;
 mod help;
 mod keeping;
 mod limits;
+mod manual;
 mod monitoring;
 mod reservations;
 mod sessions;
