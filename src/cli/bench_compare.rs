@@ -101,7 +101,7 @@ pub(super) struct CompareArguments {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     depths: Vec<u32>,
 
-    /// Answer in JSON, for programs; src/load/compare/json.rs says its shape
+    /// Answer in JSON, for programs
     #[arg(long)]
     json: bool,
 }

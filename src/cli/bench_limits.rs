@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::bench_load::{INITIATOR, usage};
@@ -75,15 +76,21 @@ pub(super) struct LimitsArguments {
 }
 
 /// `{ format: 1, machine, profile, accuracy: [ACCURACY], accuracy_worst, fairness, neighbour }`.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Document<'a> {
+    /// Counts up if a key ever changes its meaning.
     format: u32,
+    /// What it ran on.
     machine: Machine,
+    /// Profile of the server.
     profile: &'a str,
+    /// How near volumes came to their limits.
     accuracy: Vec<Accuracy>,
     /// The ratio that is farthest from 1.
     accuracy_worst: f64,
+    /// What two sessions got of one limit.
     fairness: Fairness,
+    /// What a limited volume costs one without limits.
     neighbour: Neighbour,
 }
 

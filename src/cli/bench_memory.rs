@@ -4,6 +4,7 @@ use std::io::Write;
 
 use bytesize::ByteSize;
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::bench_load::{INITIATOR, usage};
@@ -63,13 +64,19 @@ pub(super) struct MemoryArguments {
 
 /// `{ format: 1, machine, profile, backend, session: WEIGHED, volume: WEIGHED }`, where WEIGHED is
 /// `{ count, before_bytes, after_bytes, bytes_each }`.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Document<'a> {
+    /// Counts up if a key ever changes its meaning.
     format: u32,
+    /// What it ran on.
     machine: Machine,
+    /// Profile of the server.
     profile: &'a str,
+    /// Backend of the volumes.
     backend: &'a str,
+    /// Idle sessions.
     session: Weighed,
+    /// Volumes.
     volume: Weighed,
 }
 

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use serde::Serialize;
 
 use super::client::Connection;
+use super::lines::Lost;
 use super::time::{Since, utc};
 use super::{EXIT_UNREACHABLE, Failure};
 use crate::base::limits::HISTORY_WAIT_MAX;
@@ -90,12 +90,6 @@ fn follow(
         };
         view = client.call(method::SERVER_EVENTS, &query).map_err(ended)?;
     }
-}
-
-/// What is printed in JSON where events are missing.
-#[derive(Serialize)]
-struct Lost {
-    lost: u64,
 }
 
 fn show(view: &EventsView, json: bool, out: &mut dyn Write) -> io::Result<()> {

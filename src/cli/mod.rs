@@ -27,12 +27,14 @@ mod events;
 mod group;
 mod group_set;
 mod limits;
+mod lines;
 mod logging;
 mod manual;
 mod profile;
 mod progress;
 mod repair;
 mod reservation;
+mod schema;
 mod serve;
 mod session;
 mod show;
@@ -133,6 +135,8 @@ enum Command {
     Completions(completions::CompletionsArguments),
     /// Print the manual page of a command, or write them all
     Man(manual::ManualArguments),
+    /// Print the shape of what --json prints, as JSON Schema
+    Schema(schema::SchemaArguments),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -160,6 +164,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Repair(arguments) => repair::run(&arguments, out),
         Command::Completions(arguments) => completions::run(&arguments, out),
         Command::Man(arguments) => manual::run(&arguments, out),
+        Command::Schema(arguments) => schema::run(&arguments, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::table::{Column, render};
@@ -88,26 +89,35 @@ pub(super) struct CheckArguments {
 }
 
 /// A profile in a list.
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Listed {
+    /// Its name.
     name: String,
+    /// One line on what it is for.
     description: String,
+    /// Whether it is used where none is named.
     default: bool,
 }
 
 /// A profile with all that it sets.
-#[derive(Serialize)]
-struct Shown {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Shown {
+    /// Its name, or its file.
     name: String,
+    /// One line on what it is for.
     description: String,
+    /// What it sets, in its file's order.
     knobs: Vec<Knob>,
 }
 
 /// What was found on a host.
-#[derive(Serialize)]
-struct Checked<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Checked<'a> {
+    /// The profile's name, or its file.
     profile: &'a str,
+    /// The cores that reactors run on, or may.
     cores: &'a [usize],
+    /// One for each point that was looked at.
     findings: &'a [Finding],
 }
 

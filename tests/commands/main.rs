@@ -17,6 +17,7 @@ mod limits;
 mod manual;
 mod monitoring;
 mod reservations;
+mod schemas;
 mod sessions;
 mod transcript;
 mod upgrade;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::text;
 use crate::base::limits::HISTORY_WAIT_MAX;
 use crate::cli::client::Connection;
+use crate::cli::lines::Lost;
 use crate::cli::{EXIT_UNREACHABLE, Failure};
 use crate::control::api::{HistoryEntryView, HistoryQuery, HistoryView, method};
 use crate::control::error::ErrorKind;
@@ -64,12 +65,6 @@ struct Page<'a> {
     json: bool,
     /// Whether something stands there already.
     begun: bool,
-}
-
-/// What is printed in JSON where entries are missing.
-#[derive(Serialize)]
-struct Lost {
-    lost: u64,
 }
 
 impl Page<'_> {
