@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::with_sources;
 use super::plane::{
     DataPlane, HandOver, Launch, LaunchPlan, PlaneError, PortalSocket, VolumeConfig,
 };
@@ -51,7 +52,8 @@ impl Launch for TargetLauncher {
             journal: plan.journal,
             slow_io: plan.slow_io,
         };
-        let target = Target::start(config).map_err(|error| PlaneError::Start(error.to_string()))?;
+        let target =
+            Target::start(config).map_err(|error| PlaneError::Start(with_sources(&error)))?;
         Ok(Arc::new(DataPath(target)))
     }
 }
@@ -65,11 +67,13 @@ fn engine(wanted: tuning::Engine) -> Result<net::Engine, PlaneError> {
     match (Ring::probe(), wanted) {
         (Ok(_), _) => Ok(net::Engine::Uring),
         (Err(reason), tuning::Engine::Auto) => {
+            let reason = with_sources(&reason);
             tracing::warn!("io_uring can't be used here ({reason}); sockets go by epoll instead");
             Ok(net::Engine::Mio)
         }
         (Err(reason), _) => Err(PlaneError::Start(format!(
-            "the io_uring engine was asked for and can't be used here: {reason}; use --engine auto"
+            "the io_uring engine was asked for and can't be used here: {}; use --engine auto",
+            with_sources(&reason)
         ))),
     }
 }

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
 mod completions;
 mod configuration;
 mod connect;
@@ -16,6 +17,8 @@ mod keeping;
 mod limits;
 mod manual;
 mod monitoring;
+mod profiles;
+mod repair;
 mod reservations;
 mod schemas;
 mod sessions;

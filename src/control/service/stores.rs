@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
-use super::refusal::{volume_error, with_sources};
+use super::refusal::volume_error;
 use crate::backend::{self, BackendSpec, Bequest, Intent, Means, Opening, Store, Workers};
 use crate::control::catalogue::{Volume, snapshot_file};
-use crate::control::error::{ControlError, ErrorKind};
+use crate::control::error::{ControlError, ErrorKind, with_sources};
 use crate::volume::{SnapshotId, VolumeId};
 
 /// Opens stores and remembers them for as long as the data path has them.

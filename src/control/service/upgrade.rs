@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::refusal::with_sources;
 use super::{Service, StopReason};
 use crate::base::clock::Instant;
 use crate::control::api::{ProcessView, ServerUpgrade, ServerUpgradeView};
-use crate::control::error::{ControlError, ErrorKind};
+use crate::control::error::{ControlError, ErrorKind, with_sources};
 use crate::control::plane::HandOver;
 use crate::control::succession::{Predecessor, SuccessionError};
 use crate::reservation::history::Process;
