@@ -371,6 +371,7 @@ fn removal_stops_and_a_purge_keeps_volumes_and_says_so() {
     let (_, calls) = host.run("prerm", &["remove"], &[]);
     assert_eq!(of_service(&calls), ["stop"]);
     host.run("postrm", &["remove"], &[]);
+    host.write("var/log/holdfast/audit.jsonl", "who did what");
     // dpkg takes the conffiles away before it purges.
     fs::remove_file(host.path("etc/holdfast/holdfast.toml")).expect("removed");
     host.write("etc/holdfast/chap.toml", "secret");
@@ -384,6 +385,8 @@ fn removal_stops_and_a_purge_keeps_volumes_and_says_so() {
         told.contains("kept what the package has not brought in /etc/holdfast"),
         "{told}"
     );
+    assert!(told.contains("kept /var/log/holdfast with the audit log"), "{told}");
+    assert!(host.path("var/log/holdfast/audit.jsonl").exists());
     assert!(host.path("var/lib/holdfast/volumes/db-1").exists());
     assert!(host.path("etc/holdfast/chap.toml").exists());
 }
