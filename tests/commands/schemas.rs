@@ -54,7 +54,7 @@ fn close(schema: &mut Value) {
 }
 
 /// The command that the words begin with, as its schema is called.
-fn command_of<'a>(words: &[&str]) -> Option<&'a str> {
+fn command_of(words: &[&str]) -> Option<&'static str> {
     let longest = words.len().min(2);
     (1..=longest)
         .rev()
