@@ -385,7 +385,10 @@ fn removal_stops_and_a_purge_keeps_volumes_and_says_so() {
         told.contains("kept what the package has not brought in /etc/holdfast"),
         "{told}"
     );
-    assert!(told.contains("kept /var/log/holdfast with the audit log"), "{told}");
+    assert!(
+        told.contains("kept /var/log/holdfast with the audit log"),
+        "{told}"
+    );
     assert!(host.path("var/log/holdfast/audit.jsonl").exists());
     assert!(host.path("var/lib/holdfast/volumes/db-1").exists());
     assert!(host.path("etc/holdfast/chap.toml").exists());
