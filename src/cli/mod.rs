@@ -1,9 +1,9 @@
 //! Layer 8: the command line.
 //!
 //! `serve` runs the server, `bench` puts load on one, `profile` looks at profiles and this host,
-//! `repair` mends what a stopped server has left; every other command asks a running server over its
-//! control socket. Here are flags, help, tables and exit codes; what the commands do is in
-//! [`crate::control`] and [`crate::load`].
+//! `repair` mends what a stopped server has left; `completions`, `man` and `schema` tell of the commands
+//! themselves; every other command asks a running server over its control socket. Here are flags, help,
+//! tables and exit codes; what the commands do is in [`crate::control`] and [`crate::load`].
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers, 4 damage found.
 
