@@ -11,13 +11,14 @@ use super::request::{BackendError, Completion, Done, OpKind, Request, Submitted}
 use super::store::{Bequest, Channel, ChannelId, Harm, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
 use crate::ring;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What is held, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Hold {
     /// Requests or completions.
@@ -38,7 +39,7 @@ impl Hold {
 }
 
 /// What is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Held {
     /// Requests: they take effect after the delay.
@@ -51,7 +52,7 @@ pub enum Held {
 }
 
 /// How long something is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Until {
     /// For a time of at least `min_us` and at most `max_us` microseconds, as the seed decides.

@@ -5,13 +5,14 @@ use super::request::{BackendError, Completion, Done, ErrorKind, Op, OpKind, Requ
 use super::store::{Bequest, Channel, ChannelId, Harm, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
 use crate::ring;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Which requests fail, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct FaultRule {
     /// Only requests of this kind.
@@ -27,7 +28,7 @@ pub struct FaultRule {
 }
 
 /// Which of the requests that a rule fits; they are counted from 1, over all channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
     /// All.
@@ -41,7 +42,7 @@ pub enum Trigger {
 }
 
 /// What befalls a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// It fails and has no effect.

@@ -2,6 +2,7 @@
 
 use crate::base::buffer::Buffer;
 use crate::base::limits::EXTENTS_MAX;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
 
@@ -30,7 +31,7 @@ pub enum Op {
 }
 
 /// The kinds of [`Op`], without their flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OpKind {
     /// [`Op::Read`].
@@ -196,7 +197,9 @@ pub struct BackendError {
 }
 
 /// What a caller can tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
     /// The range ends beyond the store.

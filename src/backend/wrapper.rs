@@ -4,6 +4,7 @@ use super::delay::{Held, Hold, Until};
 use super::fault::FaultRule;
 use super::open::BackendSpec;
 use crate::base::limits::{BACKEND_DELAY_MAX, FAULT_RULES_MAX, TEST_WRAPPERS_MAX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 /// `{"type": "delay", "seed": 7, "hold": {"what": "requests", "until": {"elapsed": {"min_us": 100,
 /// "max_us": 20000}}}}`, or `{"type": "fault", "rules": [{"on": "write", "when": {"one-in": 50},
 /// "action": {"fail": "medium"}}]}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Wrapper {
     /// Some requests fail, as [`FaultStore`](super::fault::FaultStore) has it.

@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits;
 
 /// How a reactor with nothing to do waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Idle {
     /// Never blocks: the lowest latency, a whole core always busy.
@@ -24,7 +25,7 @@ pub enum Idle {
 }
 
 /// Which engine drives sockets and disks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
     /// io_uring where the kernel permits it, else mio; the log says which.
@@ -36,7 +37,7 @@ pub enum Engine {
 }
 
 /// Where something goes among the reactors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Placement {
     /// All on the volume's home reactor.
@@ -95,32 +96,32 @@ impl Default for Tuning {
 }
 
 /// Some of the knobs: what a profile, a configuration file or the command line says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Overrides {
-    /// See [`Tuning::idle`].
+    /// How a reactor with nothing to do waits.
     pub idle: Option<Idle>,
-    /// See [`Tuning::spin_max`], in microseconds.
+    /// The longest that an adaptive reactor polls without finding anything, in microseconds.
     pub spin_max_microseconds: Option<SpinMicroseconds>,
-    /// See [`Tuning::engine`].
+    /// Which engine drives sockets and disks.
     pub engine: Option<Engine>,
-    /// See [`Tuning::arena_bytes`].
+    /// Payload memory of each reactor.
     pub arena: Option<ArenaSize>,
-    /// See [`Tuning::shards`].
+    /// Which reactors own a volume's shards.
     pub shards: Option<Placement>,
-    /// See [`Tuning::shard_bytes`].
+    /// Blocks of a volume are dealt to shards in ranges of that size.
     pub shard_size: Option<ShardSize>,
-    /// See [`Tuning::connections`].
+    /// Which reactor a connection moves to when its login ends.
     pub connections: Option<Placement>,
-    /// See [`Tuning::socket_buffer_bytes`].
+    /// `SO_SNDBUF` and `SO_RCVBUF` of each connection; 0 leaves them to the kernel.
     pub socket_buffer: Option<SocketBuffer>,
-    /// See [`Tuning::direct_sockets_max`].
+    /// How many sockets of a reactor are received from and sent to directly while it polls.
     pub direct_sockets: Option<DirectSockets>,
-    /// See [`Tuning::congestion_control`].
+    /// The congestion control of each connection; `system` leaves it to the kernel.
     pub congestion_control: Option<CongestionControl>,
-    /// See [`Tuning::prefault`].
+    /// Whether the memory of RAM volumes is found before it is written.
     pub prefault: Option<bool>,
-    /// See [`Tuning::poll_disks`].
+    /// Whether disks that have poll queues are polled for completions.
     pub poll_disks: Option<bool>,
 }
 
@@ -208,32 +209,35 @@ impl Tuning {
 }
 
 /// A spin time in microseconds, at most one second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct SpinMicroseconds(u32);
 
 /// Payload memory of a reactor: a multiple of 1 MiB from 8 MiB to 64 GiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "ByteSize", into = "ByteSize")]
+#[schemars(try_from = "String", into = "String")]
 pub struct ArenaSize(usize);
 
 /// The size of a shard: a power of two of at least 1 MiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "ByteSize", into = "ByteSize")]
+#[schemars(try_from = "String", into = "String")]
 pub struct ShardSize(u64);
 
 /// A socket buffer size from 64 KiB to 64 MiB; 0 leaves it to the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "ByteSize", into = "ByteSize")]
+#[schemars(try_from = "String", into = "String")]
 pub struct SocketBuffer(Option<usize>);
 
 /// How many sockets may be polled directly: each costs a system call in every tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct DirectSockets(u32);
 
 /// A congestion control as the kernel names it, such as `cubic`; `system` leaves it to the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct CongestionControl(Option<String>);
 

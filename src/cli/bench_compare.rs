@@ -17,7 +17,7 @@ use super::bench_server::{self, Measured};
 use super::bench_show::Rounds;
 use super::bench_values::CoreChoice;
 use super::time::utc;
-use super::values::{Delay, Size};
+use super::values::{Delay, ProfileName, Size};
 use super::{Failure, print};
 use crate::base::limits::LOAD_SESSIONS_MAX;
 use crate::load::compare::study::{Machine, Study, settings};
@@ -70,7 +70,7 @@ pub(super) struct CompareArguments {
     #[arg(value_name = "CANDIDATE", required_unless_present = "profile")]
     candidates: Vec<CandidateArgument>,
     /// The same as the candidate profile:PROFILE, behind the others
-    #[arg(long, value_name = "PROFILE")]
+    #[arg(long, value_name = "PROFILE", value_parser = ProfileName, hide_possible_values = true)]
     profile: Vec<String>,
 
     #[command(flatten)]
@@ -101,7 +101,7 @@ pub(super) struct CompareArguments {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     depths: Vec<u32>,
 
-    /// Answer in JSON, for programs; src/load/compare/json.rs says its shape
+    /// Answer in JSON, for programs
     #[arg(long)]
     json: bool,
 }

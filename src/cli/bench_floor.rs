@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::bench_show::{LATENCY_COLUMNS, human_count, latency_cells};
@@ -67,28 +68,41 @@ pub(super) struct FloorArguments {
 /// `{ format: 1, echo: [ROW], disk: [{ depth, iops, latency_ns }] }`, where ROW is
 /// `{ io: "R4K"…, payload: "null" | "ram", bytes, connections, depth, iops, latency_ns }` and
 /// `latency_ns` is as in the report of a run.
-#[derive(Debug, Serialize)]
-struct Document {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Document {
+    /// Counts up if a key ever changes its meaning.
     format: u32,
+    /// The raw echo, by shape.
     echo: Vec<EchoView>,
+    /// The polled disk, by depth; empty without `--file`.
     disk: Vec<DiskView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct EchoView {
+    /// `R4K`, `W4K` and so on.
     io: String,
+    /// `null`: none is read or kept; `ram`: it is copied from or to memory.
     payload: &'static str,
+    /// Bytes of an I/O.
     bytes: u32,
+    /// Connections.
     connections: usize,
+    /// I/Os that each connection keeps outstanding.
     depth: u32,
+    /// I/Os a second.
     iops: f64,
+    /// Latencies in nanoseconds.
     latency_ns: Latency,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct DiskView {
+    /// I/Os outstanding.
     depth: u32,
+    /// I/Os a second.
     iops: f64,
+    /// Latencies in nanoseconds.
     latency_ns: Latency,
 }
 

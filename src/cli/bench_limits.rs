@@ -4,13 +4,14 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::bench_load::{INITIATOR, usage};
 use super::bench_server::{self, Measured};
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
-use super::values::Delay;
+use super::values::{Delay, ProfileName};
 use super::{Failure, print};
 use crate::load::compare::Quartiles;
 use crate::load::compare::study::Machine;
@@ -49,7 +50,7 @@ const SESSIONS_MAX: usize = 128;
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct LimitsArguments {
     /// Profile of the server, by name or file
-    #[arg(long, default_value = "latency")]
+    #[arg(long, default_value = "latency", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     /// How long each limit is loaded, such as 2s
     #[arg(long, value_name = "TIME", default_value = "3s")]
@@ -75,15 +76,21 @@ pub(super) struct LimitsArguments {
 }
 
 /// `{ format: 1, machine, profile, accuracy: [ACCURACY], accuracy_worst, fairness, neighbour }`.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Document<'a> {
+    /// Counts up if a key ever changes its meaning.
     format: u32,
+    /// What it ran on.
     machine: Machine,
+    /// Profile of the server.
     profile: &'a str,
+    /// How near volumes came to their limits.
     accuracy: Vec<Accuracy>,
     /// The ratio that is farthest from 1.
     accuracy_worst: f64,
+    /// What two sessions got of one limit.
     fairness: Fairness,
+    /// What a limited volume costs one without limits.
     neighbour: Neighbour,
 }
 

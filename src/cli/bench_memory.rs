@@ -4,13 +4,14 @@ use std::io::Write;
 
 use bytesize::ByteSize;
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::bench_load::{INITIATOR, usage};
 use super::bench_server::{self, Measured};
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
-use super::values::Size;
+use super::values::{ProfileName, Size};
 use super::{Failure, print};
 use crate::base::limits::LOAD_SESSIONS_MAX;
 use crate::load::compare::study::Machine;
@@ -35,7 +36,7 @@ Exit codes: 0 done, 1 it can't be measured, 2 wrong usage.";
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct MemoryArguments {
     /// Profile of the server, by name or file
-    #[arg(long, default_value = "latency")]
+    #[arg(long, default_value = "latency", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     /// Idle sessions to weigh
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -63,13 +64,19 @@ pub(super) struct MemoryArguments {
 
 /// `{ format: 1, machine, profile, backend, session: WEIGHED, volume: WEIGHED }`, where WEIGHED is
 /// `{ count, before_bytes, after_bytes, bytes_each }`.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Document<'a> {
+    /// Counts up if a key ever changes its meaning.
     format: u32,
+    /// What it ran on.
     machine: Machine,
+    /// Profile of the server.
     profile: &'a str,
+    /// Backend of the volumes.
     backend: &'a str,
+    /// Idle sessions.
     session: Weighed,
+    /// Volumes.
     volume: Weighed,
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Failure;
@@ -52,12 +53,17 @@ pub(super) struct ConfigArguments {
 }
 
 /// What `config check` found, in JSON.
-#[derive(Serialize)]
-struct Checked {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Checked {
+    /// The configuration file; `null`: what holds without one.
     file: Option<String>,
+    /// The profile's name, or its file.
     profile: String,
+    /// How many reactors would run.
     reactors: u32,
+    /// The `ADDR:PORT` of each portal.
     portals: Vec<String>,
+    /// Groups with rules of their own.
     groups: Vec<String>,
 }
 

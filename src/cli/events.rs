@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use serde::Serialize;
 
 use super::Failure;
 use super::client::Connection;
+use super::lines::Lost;
 use super::time::{Since, utc};
 use crate::base::limits::HISTORY_WAIT_MAX;
 use crate::control::api::{EventView, EventsQuery, EventsView, Severity, method};
@@ -90,12 +90,6 @@ fn follow(
             .call(method::SERVER_EVENTS, &query)
             .map_err(|error| Failure::gone(error, "the events go on"))?;
     }
-}
-
-/// What is printed in JSON where events are missing.
-#[derive(Serialize)]
-struct Lost {
-    lost: u64,
 }
 
 fn show(view: &EventsView, json: bool, out: &mut dyn Write) -> io::Result<()> {

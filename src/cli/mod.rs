@@ -1,9 +1,9 @@
 //! Layer 8: the command line.
 //!
 //! `serve` runs the server, `bench` puts load on one, `profile` looks at profiles and this host,
-//! `repair` mends what a stopped server has left; every other command asks a running server over its
-//! control socket. Here are flags, help, tables and exit codes; what the commands do is in
-//! [`crate::control`] and [`crate::load`].
+//! `repair` mends what a stopped server has left; `completions`, `man` and `schema` tell of the commands
+//! themselves; every other command asks a running server over its control socket. Here are flags, help,
+//! tables and exit codes; what the commands do is in [`crate::control`] and [`crate::load`].
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answers, 4 damage found.
 
@@ -20,17 +20,21 @@ mod bench_server;
 mod bench_show;
 mod bench_values;
 mod client;
+mod completions;
 mod config;
 mod connect;
 mod events;
 mod group;
 mod group_set;
 mod limits;
+mod lines;
 mod logging;
+mod manual;
 mod profile;
 mod progress;
 mod repair;
 mod reservation;
+mod schema;
 mod serve;
 mod session;
 mod show;
@@ -129,6 +133,12 @@ enum Command {
     Profile(profile::ProfileCommand),
     /// Look into a stopped server's data directory, and mend its catalogue
     Repair(repair::RepairArguments),
+    /// Print what makes a shell complete commands, flags and values
+    Completions(completions::CompletionsArguments),
+    /// Print the manual page of a command, or write them all
+    Man(manual::ManualArguments),
+    /// Print the shape of what --json prints, as JSON Schema
+    Schema(schema::SchemaArguments),
 }
 
 /// Parses the process's arguments and does what they say. `launch` starts the data path.
@@ -154,6 +164,9 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),
         Command::Repair(arguments) => repair::run(&arguments, out),
+        Command::Completions(arguments) => completions::run(&arguments, out),
+        Command::Man(arguments) => manual::run(&arguments, out),
+        Command::Schema(arguments) => schema::run(&arguments, out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::table::{Column, render};
+use super::values::ProfileName;
 use super::{Failure, print};
 use crate::control::config::{Config, CoreList};
 use crate::profile::check::{Demand, Finding, Host, Verdict, Weight, examine};
@@ -49,7 +51,7 @@ pub(super) struct Output {
 #[derive(Debug, Args)]
 pub(super) struct ShowArguments {
     /// Its name, or its file
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     #[command(flatten)]
     output: Output,
@@ -58,10 +60,10 @@ pub(super) struct ShowArguments {
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
     /// One profile: its name, or its file
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", value_parser = ProfileName, hide_possible_values = true)]
     first: String,
     /// The other one
-    #[arg(value_name = "NAME|FILE")]
+    #[arg(value_name = "NAME|FILE", value_parser = ProfileName, hide_possible_values = true)]
     second: String,
     #[command(flatten)]
     output: Output,
@@ -71,7 +73,7 @@ pub(super) struct DiffArguments {
 #[command(after_long_help = CHECK_EXAMPLES)]
 pub(super) struct CheckArguments {
     /// Its name, or its file
-    #[arg(value_name = "NAME|FILE", default_value = "efficiency")]
+    #[arg(value_name = "NAME|FILE", default_value = "efficiency", value_parser = ProfileName, hide_possible_values = true)]
     profile: String,
     /// Cores that reactors are to be pinned to, such as 0,2,4-7 [default: pinned to none]
     #[arg(long, value_name = "LIST")]
@@ -87,26 +89,35 @@ pub(super) struct CheckArguments {
 }
 
 /// A profile in a list.
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Listed {
+    /// Its name.
     name: String,
+    /// One line on what it is for.
     description: String,
+    /// Whether it is used where none is named.
     default: bool,
 }
 
 /// A profile with all that it sets.
-#[derive(Serialize)]
-struct Shown {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Shown {
+    /// Its name, or its file.
     name: String,
+    /// One line on what it is for.
     description: String,
+    /// What it sets, in its file's order.
     knobs: Vec<Knob>,
 }
 
 /// What was found on a host.
-#[derive(Serialize)]
-struct Checked<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Checked<'a> {
+    /// The profile's name, or its file.
     profile: &'a str,
+    /// The cores that reactors run on, or may.
     cores: &'a [usize],
+    /// One for each point that was looked at.
     findings: &'a [Finding],
 }
 

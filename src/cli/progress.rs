@@ -5,8 +5,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
 
+use super::lines::ProgressLine;
 use super::print;
 use super::values::human;
 use crate::control::api::ProgressView;
@@ -35,8 +35,9 @@ impl<'a> Shown<'a> {
     pub(super) fn tell(&self, progress: &ProgressView) {
         match self {
             Self::Lines(out) => {
-                let line = json!({ "progress": progress });
-                print(*out.borrow_mut(), &format!("{line}\n"));
+                // It is made of numbers and texts: it can always be written.
+                let line = serde_json::to_string(&ProgressLine { progress });
+                print(*out.borrow_mut(), &(line.unwrap_or_default() + "\n"));
             }
             Self::Bar(bar) => {
                 let mut bar = bar.borrow_mut();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::table::{Column, describe, render};
@@ -96,8 +97,9 @@ impl FromStr for Choice {
 }
 
 /// The answer in JSON.
-#[derive(Serialize)]
-struct Report<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report<'a> {
+    /// Whether everything can be served.
     sound: bool,
     #[serde(flatten)]
     inspection: &'a Inspection,

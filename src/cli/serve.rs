@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use super::values::ProfileName;
 use super::{Failure, logging};
 use crate::base::tuning::{Engine, Overrides};
 use crate::control::config::chap::ACCOUNTS_VARIABLE;
@@ -76,7 +77,7 @@ pub(super) struct ServeArguments {
     engine: Option<EngineArgument>,
 
     /// Performance profile: latency, throughput, efficiency, compat or a file [default: efficiency]
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", value_parser = ProfileName, hide_possible_values = true)]
     profile: Option<String>,
 
     /// Where to serve /metrics for Prometheus, /healthz and /readyz, such as 127.0.0.1:9260

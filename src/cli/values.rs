@@ -1,11 +1,14 @@
 //! Values on the command line.
 
+use std::ffi::OsStr;
 use std::str::FromStr;
 
 use bytesize::ByteSize;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 
 use crate::backend::Wrapper;
 use crate::control::api::{AsConfigured, SessionsMax};
+use crate::profile::BUILT_IN;
 use crate::volume::VolumeName;
 
 /// A size such as `1GiB`, `500MB` or `1073741824`, in bytes.
@@ -95,6 +98,30 @@ impl FromStr for VolumeOrSnapshot {
             volume: name(volume)?,
             snapshot,
         })
+    }
+}
+
+/// A profile by its name or its file: any text, for which shells are offered the built-in names.
+///
+/// Help texts say it in their own words (`hide_possible_values`), since a file does as well.
+#[derive(Debug, Clone)]
+pub(super) struct ProfileName;
+
+impl TypedValueParser for ProfileName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = BUILT_IN.iter().map(|(name, _)| PossibleValue::new(*name));
+        Some(Box::new(names))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::target::Access;
 use crate::volume::{Group, GroupName};
 
 /// Where a rule comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// Nothing says anything.
@@ -25,17 +26,24 @@ pub enum Origin {
 }
 
 /// Where each rule comes from; the names are those of the configuration's keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "each field is the key of that name")]
 pub struct Origins {
+    /// What says `allow`.
     pub allow: Origin,
+    /// What says `initiators`.
     pub initiators: Origin,
+    /// What says `chap_accounts`.
     pub chap_accounts: Origin,
+    /// What says `enforce_crc`.
     pub enforce_crc: Origin,
+    /// What says `sessions_per_initiator`.
     pub sessions_per_initiator: Origin,
+    /// What says `max_burst_length`.
     pub max_burst_length: Origin,
+    /// What says `first_burst_length`.
     pub first_burst_length: Origin,
+    /// What says `max_receive_segment`.
     pub max_receive_segment: Origin,
 }
 

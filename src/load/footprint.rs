@@ -33,7 +33,7 @@ pub enum FootprintError {
 }
 
 /// A server's memory without and with many of a kind.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Weighed {
     /// How many were added.
     pub count: usize,

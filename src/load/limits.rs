@@ -43,7 +43,7 @@ pub enum LimitsError {
 }
 
 /// What is limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Operations per second, in pieces of 4 KiB.
@@ -70,7 +70,7 @@ impl Kind {
 }
 
 /// How near a volume came to one limit.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Accuracy {
     /// What is limited.
     pub kind: Kind,
@@ -87,7 +87,7 @@ pub struct Accuracy {
 }
 
 /// What two sessions got of one limit.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Fairness {
     /// What they shared, in operations per second.
     pub limit: u64,
@@ -102,7 +102,7 @@ pub struct Fairness {
 }
 
 /// What a limited volume under load costs a volume without limits, as ratios of with to without.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Neighbour {
     /// The limit of the loaded volume, in operations per second.
     pub limit: u64,

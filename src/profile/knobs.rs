@@ -4,30 +4,34 @@
 //! they are whatever a parsed file holds, so that a new one needs no line in this file.
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::Serialize;
 use toml::Value;
 
 use super::{BUILT_IN, Profile};
 
 /// One knob of a profile.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Knob {
     /// Its key in the file.
     pub name: String,
     /// Its value, as the file writes it.
+    #[schemars(with = "serde_json::Value")]
     pub value: Value,
     /// What it does: the comment above it, its lines as they stand; empty where nobody says.
     pub meaning: String,
 }
 
 /// One knob that two profiles set to different values.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Difference {
     /// Its key in the files.
     pub name: String,
     /// Its value in the first profile.
+    #[schemars(with = "serde_json::Value")]
     pub first: Value,
     /// Its value in the second profile.
+    #[schemars(with = "serde_json::Value")]
     pub second: Value,
     /// What it does.
     pub meaning: String,

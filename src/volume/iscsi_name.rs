@@ -2,11 +2,14 @@
 
 use super::name::{SanName, VolumeName};
 use crate::base::limits::ISCSI_NAME_BYTES_MAX;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// An iSCSI name, in the lower case that names are compared in (RFC 3722).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct IscsiName(String);
 
@@ -149,7 +152,7 @@ fn check_digits(
 }
 
 /// Who names the targets: `yyyy-mm` of owning a domain, and the domain reversed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct NamingAuthority(String);
 

@@ -9,6 +9,7 @@ use crate::base::limits::{
     LIMIT_BURST_MIN, OPERATIONS_LIMIT_MAX, OPERATIONS_LIMIT_MIN,
 };
 use crate::base::rate::Rates;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ impl LimitSettings {
 }
 
 /// Who says how much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitOrigin {
     /// Nobody.

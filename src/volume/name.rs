@@ -1,5 +1,6 @@
 //! Names that people give: validated once, valid from then on.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -85,7 +86,7 @@ impl Rule {
 macro_rules! validated_name {
     ($(#[$docs:meta])* $name:ident, $rule:expr) => {
         $(#[$docs])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 

@@ -6,6 +6,7 @@ use crate::base::limits::{
     VOLUME_SESSIONS_SHORT_MIN, VOLUME_SESSIONS_SHORT_PERCENT,
 };
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -67,7 +68,7 @@ impl From<BlockSize> for u32 {
 }
 
 /// Whose a reservation registration is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReservationScope {
     /// Each I_T nexus registers for itself (SPC-4 section 5.13).
@@ -129,7 +130,7 @@ pub enum SettingsError {
 }
 
 /// A text field of INQUIRY data: at most `N` printable ASCII characters (SPC-4 section 4.3.1).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct InquiryText<const N: usize>(String);
 

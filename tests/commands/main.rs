@@ -8,16 +8,19 @@
 mod support;
 
 mod bench;
+mod completions;
 mod configuration;
 mod connect;
 mod groups;
 mod help;
 mod keeping;
 mod limits;
+mod manual;
 mod monitoring;
 mod profiles;
 mod repair;
 mod reservations;
+mod schemas;
 mod sessions;
 mod transcript;
 mod upgrade;

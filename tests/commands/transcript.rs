@@ -1,7 +1,9 @@
-//! Commands and what came of them, as text that is the same in every run.
+//! Commands and what came of them, as text that is the same in every run. What they print as JSON is held
+//! against its schema.
 
 use std::process::Output;
 
+use crate::schemas;
 use crate::support::server::{Server, holdfast};
 
 /// What differs from run to run, and the word that stands for it. In this order: a rule sees what the
@@ -61,6 +63,7 @@ impl<'a> Transcript<'a> {
             Some(server) => server.command(words),
             None => holdfast(words),
         };
+        schemas::judge(words, &output.stdout);
         self.record(&words.join(" "), &output);
         self
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::plan::LENGTH_BYTES;
@@ -9,7 +10,7 @@ use crate::cli::table::{Column, render};
 use crate::control::api::{GroupView, SessionView, VolumeView};
 
 /// How bad something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
     /// Not as it should be, and the client works.
@@ -19,32 +20,41 @@ pub(super) enum Severity {
 }
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct Finding {
+    /// How bad it is.
     severity: Severity,
     /// What is judged: `sessions`, `digests`, `negotiation`, `paths` or `name`.
     subject: &'static str,
+    /// What is wrong, and what was expected.
     text: String,
 }
 
 /// One client.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(super) struct ClientReport {
+    /// Its iSCSI name.
     initiator: String,
+    /// Where its sessions come from, without the ports.
     addresses: BTreeSet<String>,
+    /// How many it has.
     sessions: usize,
-    /// Sessions by portal.
+    /// How many of them came by which portal's `ADDR:PORT`.
     portals: BTreeMap<String, usize>,
+    /// What is not as it should be.
     findings: Vec<Finding>,
 }
 
 /// All clients of a volume, or the one that was asked for.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Report {
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(in crate::cli) struct Report {
+    /// The volume's name.
     volume: String,
+    /// Its target's iSCSI name.
     iqn: String,
     /// No client has an error, and there is one.
     pub(super) ok: bool,
+    /// Each client that has a session.
     clients: Vec<ClientReport>,
 }
 

@@ -22,8 +22,11 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use self::check::Expected;
+pub(super) use self::check::Report;
 use self::plan::{Path, Plan, Wishes};
 use super::client::Connection;
 use super::{EXIT_USAGE, Failure, print};
@@ -104,6 +107,17 @@ enum ClientArgument {
     Qemu,
     /// A PersistentVolume and a Secret of Kubernetes
     K8s,
+}
+
+/// What connects a client, in JSON.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Script<'a> {
+    /// What the client runs, as `--client` names it.
+    client: &'static str,
+    /// The script or manifest, whole.
+    text: &'a str,
+    /// The volume's name.
+    volume: &'a str,
 }
 
 impl ClientArgument {
@@ -218,12 +232,12 @@ impl ConnectArguments {
             ClientArgument::K8s => kubernetes::manifest(&plan, &namespace, &made_by),
         };
         if is_json {
-            let answer = serde_json::json!({
-                "volume": volume.name,
-                "client": kind.name(),
-                "text": text,
-            });
-            let answer = serde_json::to_string_pretty(&answer).map_err(Failure::new)?;
+            let script = Script {
+                volume: &volume.name,
+                client: kind.name(),
+                text: &text,
+            };
+            let answer = serde_json::to_string_pretty(&script).map_err(Failure::new)?;
             print(out, &format!("{answer}\n"));
         } else {
             print(out, &text);

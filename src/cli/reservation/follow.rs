@@ -8,6 +8,7 @@ use super::text;
 use crate::base::limits::HISTORY_WAIT_MAX;
 use crate::cli::Failure;
 use crate::cli::client::Connection;
+use crate::cli::lines::Lost;
 use crate::control::api::{HistoryEntryView, HistoryQuery, HistoryView, method};
 
 /// Prints what `query` asks for, and then what is new, until the server or the reader goes away.
@@ -47,12 +48,6 @@ struct Page<'a> {
     json: bool,
     /// Whether something stands there already.
     begun: bool,
-}
-
-/// What is printed in JSON where entries are missing.
-#[derive(Serialize)]
-struct Lost {
-    lost: u64,
 }
 
 impl Page<'_> {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::rates::Rates;
+pub(super) use self::rates::Rates;
 use super::client::Connection;
 use super::{EXIT_USAGE, Failure};
 use crate::control::api::{MeasurementView, method};

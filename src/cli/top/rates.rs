@@ -1,5 +1,6 @@
 //! From two measurements to what happened in between.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::base::histogram::Histogram;
@@ -8,8 +9,8 @@ use crate::control::api::{
 };
 
 /// What happened between two looks.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(super) struct Rates {
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub(in crate::cli) struct Rates {
     /// When the second one was, in milliseconds since 1970.
     pub(super) at_ms: u64,
     /// How long there was between them.
@@ -23,18 +24,29 @@ pub(super) struct Rates {
 }
 
 /// One volume.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(super) struct VolumeRates {
+    /// Its name.
     pub(super) name: String,
+    /// Its group.
     pub(super) group: String,
+    /// Its size.
     pub(super) size_bytes: u64,
+    /// How many sessions are logged in.
     pub(super) sessions: u64,
+    /// How many may be.
     pub(super) sessions_max: u64,
+    /// Commands under way.
     pub(super) in_flight: u64,
+    /// Reservation registrations.
     pub(super) registrations: u64,
+    /// The reservation's type; `null`: not reserved.
     pub(super) reservation: Option<String>,
+    /// Commands that read.
     pub(super) read: DirectionRates,
+    /// Commands that write.
     pub(super) write: DirectionRates,
+    /// All other commands.
     pub(super) other: DirectionRates,
     /// Conflicts, BUSY and errors a second.
     pub(super) failures_per_second: f64,
@@ -45,51 +57,77 @@ pub(super) struct VolumeRates {
 }
 
 /// Commands of one direction.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(super) struct DirectionRates {
+    /// Commands that ended with GOOD, a second.
     pub(super) per_second: f64,
+    /// Bytes of data, a second.
     pub(super) bytes_per_second: f64,
-    /// Latencies, in microseconds; `None` where nothing ended.
+    /// The median latency, in microseconds; as all of these `null` where nothing ended.
     pub(super) p50_us: Option<f64>,
+    /// The latency that 99% don't exceed.
     pub(super) p99_us: Option<f64>,
+    /// The latency that 99.9% don't exceed.
     pub(super) p999_us: Option<f64>,
-    /// The mean, and the mean time in the server.
+    /// The mean latency.
     pub(super) mean_us: Option<f64>,
+    /// The mean time in the server.
     pub(super) server_mean_us: Option<f64>,
 }
 
 /// One session.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(super) struct SessionRates {
+    /// The volume.
     pub(super) volume: String,
+    /// The initiator's iSCSI name.
     pub(super) initiator: String,
+    /// Its ISID, twelve hexadecimal digits.
     pub(super) isid: String,
+    /// The target session identifying handle.
     pub(super) tsih: u16,
+    /// The initiator's address.
     pub(super) address: String,
+    /// The reactor that owns the connection.
     pub(super) reactor: usize,
+    /// Commands under way.
     pub(super) in_flight: u64,
+    /// Reads, a second.
     pub(super) reads_per_second: f64,
+    /// Writes, a second.
     pub(super) writes_per_second: f64,
+    /// Bytes read, a second.
     pub(super) read_bytes_per_second: f64,
+    /// Bytes written, a second.
     pub(super) write_bytes_per_second: f64,
+    /// Reservation conflicts, a second.
     pub(super) conflicts_per_second: f64,
 }
 
 /// One reactor.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(super) struct ReactorRates {
+    /// Its number, from 0 on.
     pub(super) reactor: usize,
     /// Share of the time in rounds that found something to do, 0 to 1.
     pub(super) utilisation: f64,
+    /// Rounds of its loop, a second.
     pub(super) rounds_per_second: f64,
     /// The mean length of a round that found something to do, in microseconds.
     pub(super) busy_round_us: Option<f64>,
+    /// PDUs received and sent, a second.
     pub(super) pdus_per_second: f64,
+    /// Connections that it owns.
     pub(super) connections: u64,
+    /// Requests that are at backends.
     pub(super) backend_requests: u64,
+    /// Commands that wait for a buffer.
     pub(super) starving: u64,
+    /// Messages that wait because their receiver's mailbox is full.
     pub(super) backlog: u64,
+    /// Payload memory.
     pub(super) buffer_bytes: u64,
+    /// Of that, what is in use.
     pub(super) buffer_bytes_lent: u64,
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::volume::{IscsiName, VolumeName};
@@ -45,7 +46,7 @@ pub struct SessionAdmit {
 }
 
 /// A node that is out of service, as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainView {
     /// Of this iSCSI name; `None`: of any.
     pub initiator: Option<String>,

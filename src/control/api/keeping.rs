@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::LimitsSet;
@@ -101,7 +102,7 @@ pub struct VolumeRevert {
 }
 
 /// How an image is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageFormat {
     /// The blocks, one behind the other.
@@ -157,7 +158,7 @@ pub struct VolumeExport {
 }
 
 /// A snapshot as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotView {
     /// The volume's name.
     pub volume: String,
@@ -181,7 +182,7 @@ pub struct SnapshotView {
 }
 
 /// An image that was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportView {
     /// The volume's name.
     pub volume: String,
@@ -198,7 +199,7 @@ pub struct ExportView {
 }
 
 /// How far long work has come: the `params` of a notification `progress`, which comes before the answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressView {
     /// `import`, `export` or `copy`.
     pub task: String,

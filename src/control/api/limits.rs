@@ -1,5 +1,6 @@
 //! Limits of volumes and groups on the control socket.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AsConfigured;
@@ -24,7 +25,7 @@ pub struct LimitsSet {
 }
 
 /// Where limits begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitsPreset {
     /// No limits.
@@ -64,7 +65,7 @@ pub enum LimitBurst {
 }
 
 /// The limits of a volume.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LimitsView {
     /// Operations per second; `null`: any number.
@@ -86,7 +87,7 @@ pub struct LimitsView {
 }
 
 /// What the volumes of a group may have together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GroupLimitsView {
     /// Operations per second; `null`: any number.
@@ -100,7 +101,7 @@ pub struct GroupLimitsView {
 }
 
 /// What a volume has made of its limits in the time that it was looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitsUsageView {
     /// For how long that was, in milliseconds.
     pub span_ms: u64,

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::Origins;
@@ -246,7 +247,7 @@ pub struct SessionList {
 }
 
 /// Whether a volume is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VolumeState {
     /// Initiators may log in.
@@ -258,7 +259,7 @@ pub enum VolumeState {
 }
 
 /// A volume as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeView {
     /// Its name.
     pub name: String,
@@ -327,7 +328,7 @@ pub struct VolumeView {
 }
 
 /// A volume group as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupView {
     /// Its name.
     pub name: String,
@@ -377,7 +378,7 @@ pub struct GroupView {
 }
 
 /// A session as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionView {
     /// The volume; `None` for a discovery session.
     pub volume: Option<String>,
@@ -417,7 +418,7 @@ pub struct SessionView {
 }
 
 /// What a login has agreed on; the names are those of the keys of RFC 7143 section 13.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NegotiatedView {
     /// MaxBurstLength, in bytes.
     pub max_burst_length: u32,
@@ -436,7 +437,7 @@ pub struct NegotiatedView {
 }
 
 /// The server as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerStatus {
     /// The program's version.
     pub version: String,
@@ -472,7 +473,7 @@ pub struct ServerUpgrade {
 }
 
 /// An upgrade as the control socket tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerUpgradeView {
     /// Whether nothing was done but to find out that it could be.
     pub checked_only: bool,
@@ -489,7 +490,7 @@ pub struct ServerUpgradeView {
 }
 
 /// A process of the server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessView {
     /// The version of its program.
     pub version: String,

@@ -1,11 +1,12 @@
 //! The shapes of the `reservation.*` methods.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::volume::VolumeName;
 
 /// A volume's reservation as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationView {
     /// The volume.
     pub volume: String,
@@ -34,7 +35,7 @@ pub struct ReservationView {
 }
 
 /// One registration as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegistrationView {
     /// The key, as `0x` and sixteen hexadecimal digits.
     pub key: String,
@@ -54,7 +55,7 @@ pub struct RegistrationView {
 }
 
 /// An I_T nexus, or a client whose sessions share one registration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NexusView {
     /// The initiator's iSCSI name.
     pub initiator: String,
@@ -90,7 +91,7 @@ pub struct HistoryQuery {
 }
 
 /// How far a history has been read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryCursor {
     /// The newest entry that there was.
@@ -100,7 +101,7 @@ pub struct HistoryCursor {
 }
 
 /// The history of a volume's reservations as the control socket shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryView {
     /// The volume.
     pub volume: String,
@@ -115,7 +116,7 @@ pub struct HistoryView {
 }
 
 /// One thing that happened to a volume's reservations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntryView {
     /// Its number, from 1 on; numbers that are missing were pushed out by later ones.
     pub sequence: u64,
@@ -164,7 +165,7 @@ pub struct HistoryEntryView {
 }
 
 /// Who did something to a volume's reservations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "who", rename_all = "lowercase")]
 pub enum ActorView {
     /// An initiator.
@@ -187,7 +188,7 @@ pub enum ActorView {
 }
 
 /// What one nexus loses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LossView {
     /// Who.
     #[serde(flatten)]
@@ -215,7 +216,7 @@ pub struct PreemptCheck {
 }
 
 /// What a PREEMPT would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PreemptCheckView {
     /// The volume.
     pub volume: String,
@@ -241,7 +242,7 @@ pub struct PreemptCheckView {
 }
 
 /// What one nexus would lose, and what it has under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VictimView {
     /// Who, and what.
     #[serde(flatten)]
@@ -257,7 +258,7 @@ pub struct VictimView {
 }
 
 /// A unit attention that a nexus would be told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttentionView {
     /// Who.
     #[serde(flatten)]
@@ -278,7 +279,7 @@ pub struct ReservationClear {
 }
 
 /// What was removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReservationClearView {
     /// Who lost what.
     pub losses: Vec<LossView>,

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::memory::MemoryStorage;
@@ -19,7 +20,7 @@ use super::{
 };
 
 /// What a data directory holds, and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Inspection {
     /// The data directory.
     pub data: PathBuf,
@@ -34,7 +35,7 @@ pub struct Inspection {
 }
 
 /// What one catalogue holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Contents {
     /// Whose it is.
     pub san: Option<String>,
@@ -47,7 +48,7 @@ pub struct Contents {
 }
 
 /// One volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InspectedVolume {
     /// Its name.
     pub name: String,
@@ -70,7 +71,7 @@ pub struct InspectedVolume {
 }
 
 /// What a reservation record says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct KeptReservations {
     /// How many nexuses are registered.
     pub registrations: usize,

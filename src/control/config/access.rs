@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::values::{self, Length, Network};
@@ -13,7 +14,7 @@ use crate::target::Access;
 use crate::volume::{Initiators, IscsiName};
 
 /// Who may log in. What a group leaves out is as in `[access]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessConfig {
     /// Networks that are let in; an empty list lets nobody in.

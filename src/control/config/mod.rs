@@ -11,6 +11,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use access::AccessConfig;
@@ -35,7 +36,7 @@ const REACTORS_DEFAULT_MAX: usize = 8;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The whole configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The directory of the catalogue, of volumes' files and of the control socket.
@@ -92,7 +93,7 @@ impl Default for Config {
 }
 
 /// What the SAN is called, and what its volumes say they are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SanConfig {
     /// Its name; fixed for a data directory, because targets' names contain it.
@@ -130,7 +131,7 @@ where
 }
 
 /// One portal.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PortalConfig {
     /// Where it listens.
@@ -154,7 +155,7 @@ impl PortalConfig {
 }
 
 /// How much of what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Sessions that may be logged in to one volume at once.
@@ -192,7 +193,7 @@ impl Default for LimitsConfig {
 }
 
 /// What is logged, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// A level or directives.
@@ -205,7 +206,7 @@ pub struct LogConfig {
 }
 
 /// What is shown to whoever watches the server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
     /// Where the metrics endpoint listens; where left out there is none. It asks nobody who he is.
@@ -215,7 +216,7 @@ pub struct MetricsConfig {
 }
 
 /// Where it is written down who changed what.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditConfig {
     /// The file, of mode 0600; where left out nothing is written down.

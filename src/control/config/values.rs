@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::base::limits;
@@ -36,7 +37,7 @@ macro_rules! text_value {
 }
 
 /// A length of time: a whole number and `ms`, `s`, `m` or `h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Span(pub Duration);
 
@@ -91,7 +92,7 @@ fn address(text: &str, port: u16) -> Option<SocketAddr> {
 }
 
 /// Where a portal listens: an address with a port; the port may be left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Listen(pub SocketAddr);
 
@@ -120,7 +121,7 @@ impl fmt::Display for Listen {
 }
 
 /// Where the metrics endpoint listens: an address with a port; the port may be left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct MetricsListen(pub SocketAddr);
 
@@ -142,7 +143,7 @@ impl fmt::Display for MetricsListen {
 }
 
 /// The address that discovery gives out: an address or a host name, with a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Advertise(String);
 
@@ -180,7 +181,7 @@ impl fmt::Display for Advertise {
 }
 
 /// Cores by number: `0,2,4-7`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct CoreList(Vec<usize>);
 
@@ -236,7 +237,7 @@ impl fmt::Display for CoreList {
 }
 
 /// A network, or a single address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Network(pub IpNet);
 
@@ -270,8 +271,9 @@ impl fmt::Display for Network {
 }
 
 /// A length that a login negotiates: 512 bytes up to what one buffer holds, 1 MiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "ByteSize", into = "ByteSize")]
+#[schemars(try_from = "String", into = "String")]
 pub struct Length(u32);
 
 /// RFC 7143 sections 13.12 to 13.14.
@@ -310,7 +312,7 @@ impl fmt::Display for Length {
 }
 
 /// What to log: a level, or `tracing` directives such as `info,holdfast::iscsi=debug`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct LogFilter(String);
 
@@ -344,7 +346,7 @@ impl fmt::Display for LogFilter {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.

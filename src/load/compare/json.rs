@@ -21,6 +21,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::study::{Machine, Study};
@@ -29,45 +30,68 @@ use crate::load::report::json::Latency;
 
 const FORMAT: u32 = 1;
 
-#[derive(Debug, Serialize)]
-struct Document<'a> {
+/// The document.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Document<'a> {
+    /// Counts up if a key ever changes its meaning.
     format: u32,
+    /// When the comparison began, in milliseconds since 1970.
     started_unix_ms: u64,
+    /// What it ran on.
     machine: &'a Machine,
+    /// The length of a burst, in seconds.
     burst_s: f64,
+    /// How many rounds there were.
     pairs: usize,
+    /// What was compared.
     candidates: Vec<CandidateView<'a>>,
+    /// Each candidate, and the control.
     lines: Vec<LineView<'a>>,
+    /// The same at other depths.
     by_depth: Vec<DepthView<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct CandidateView<'a> {
+    /// Its name.
     name: &'a str,
+    /// What it was set to, by the name of the setting.
     settings: BTreeMap<&'static str, &'a str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct DepthView<'a> {
+    /// I/Os that each session kept outstanding.
     depth: u32,
+    /// How many rounds there were.
     pairs: usize,
+    /// Each candidate, and the control.
     lines: Vec<LineView<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct LineView<'a> {
+    /// Its name.
     name: &'a str,
+    /// `reference`, `control` or `candidate`.
     role: &'static str,
+    /// I/Os in all bursts.
     ios: u64,
+    /// I/Os that failed.
     failures: u64,
+    /// Latencies in nanoseconds, over all bursts.
     latency_ns: Latency,
+    /// `iops`, `p50_ns`, `client_cpu_ns_per_io`, `server_cpu_ns_per_io` and `slowest_session_share`.
     measures: BTreeMap<&'static str, MeasureView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct MeasureView {
+    /// The median of the bursts; `null` where it is not known.
     median: Option<f64>,
+    /// Its ratio to the reference in the same round, spread over the rounds.
     ratio: Option<Quartiles>,
+    /// `better`, `worse` or `within noise`; only candidates have one.
     verdict: Option<&'static str>,
 }
 

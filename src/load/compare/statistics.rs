@@ -1,7 +1,7 @@
 //! Ratios, their spread, and what they say.
 
 /// The spread of some ratios.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct Quartiles {
     /// The smallest.
     pub min: f64,

@@ -30,7 +30,7 @@ pub struct Study {
 pub type Settings = Vec<(&'static str, String)>;
 
 /// The machine that the load generator ran on.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Machine {
     /// This program and its version.
     pub program: String,

@@ -22,6 +22,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Report, explain, per_second};
@@ -31,66 +32,104 @@ use crate::load::tally::{Lane, Tally, Work};
 const FORMAT: u32 = 1;
 
 /// The document.
-#[derive(Debug, Serialize)]
-struct Document {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Document {
+    /// Counts up if a key ever changes its meaning.
     format: u32,
+    /// This program and its version.
     program: String,
+    /// When the measurement began, in milliseconds since 1970.
     started_unix_ms: u64,
+    /// How long it took, in seconds.
     elapsed_s: f64,
+    /// What ended it early; `null`: nothing.
     error: Option<String>,
+    /// What was asked for.
     load: Load,
+    /// Each logical unit.
     jobs: Vec<Job>,
+    /// All of them together.
     total: Total,
+    /// What the client did.
     client: Client,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Load {
+    /// How many of a hundred I/Os read.
     read_percent: u8,
+    /// `sequential`, `strided:BYTES`, `uniform` or `zipf:THETA`.
     pattern: String,
+    /// Sizes of I/Os.
     blocks: Vec<Blocks>,
+    /// Sessions of each logical unit.
     sessions: usize,
+    /// I/Os that each session keeps outstanding.
     depth: u32,
+    /// Threads of the client.
     threads: usize,
+    /// I/Os a second of an open loop; `null`: as fast as they end.
     rate: Option<u64>,
+    /// Whether writes carry FUA.
     fua: bool,
+    /// Whether what is read is judged.
     verify: bool,
+    /// What chance follows from.
     seed: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Blocks {
+    /// Bytes of an I/O.
     bytes: u32,
+    /// How often, beside the others.
     weight: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Job {
+    /// Its address.
     address: String,
+    /// Its size.
     size_bytes: u64,
+    /// Its logical block length.
     block_bytes: u32,
+    /// Whether headers carry CRC32C.
     header_digest: bool,
+    /// Whether data carries CRC32C.
     data_digest: bool,
+    /// Reads.
     read: LaneView,
+    /// Writes.
     write: LaneView,
+    /// How its sessions shared its IOPS.
     sessions: Sessions,
+    /// I/Os that failed, with those of the warm-up and of reading back.
     failures: Vec<FailureView>,
+    /// Blocks that were judged.
     verified_blocks: u64,
+    /// Those that were not what was written, the first ones.
     wrong_blocks: Vec<WrongBlockView>,
+    /// I/Os of an open loop that could not be sent when they were due.
     overdue: u64,
 }
 
 /// How a volume's IOPS were shared by its sessions.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Sessions {
+    /// Their spread.
     iops: Extent,
+    /// Of each session.
     each_iops: Vec<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Extent {
+    /// The smallest.
     min: f64,
+    /// The mean.
     mean: f64,
+    /// The largest.
     max: f64,
 }
 
@@ -111,33 +150,46 @@ impl Sessions {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Total {
+    /// Reads.
     read: LaneView,
+    /// Writes.
     write: LaneView,
+    /// Both.
     both: LaneView,
+    /// I/Os that failed.
     failures: Vec<FailureView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FailureView {
+    /// How.
     kind: String,
+    /// How many.
     count: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct WrongBlockView {
+    /// Where.
     lba: u64,
+    /// How it is wrong.
     kind: String,
 }
 
 /// The I/Os of a direction.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct LaneView {
+    /// How many.
     ios: u64,
+    /// How many a second.
     iops: f64,
+    /// Bytes.
     bytes: u64,
+    /// Bytes a second.
     bytes_per_second: f64,
+    /// Latencies in nanoseconds; zeros where there were no I/Os.
     latency_ns: Latency,
 }
 
@@ -167,7 +219,7 @@ impl LaneView {
 }
 
 /// Latencies in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct Latency {
     /// The shortest.
     pub min: u64,
@@ -209,12 +261,17 @@ impl Latency {
 }
 
 /// What the client did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Client {
+    /// CPU time, in seconds.
     cpu_s: f64,
+    /// CPU time for each I/O, in nanoseconds.
     cpu_ns_per_io: f64,
+    /// Receives.
     receives: u64,
+    /// Receives that found nothing.
     receives_empty: u64,
+    /// Sends.
     sends: u64,
 }
 
