@@ -161,10 +161,16 @@ fn show(group: &GroupView) -> String {
         ),
     ];
     let told = limits::of_group(&group.limits);
-    let chosen = if group.limits == GroupLimitsView::default() {
-        "default"
-    } else {
-        "group set"
+    let GroupLimitsView {
+        iops_max,
+        bandwidth_max,
+        preset,
+        ..
+    } = group.limits;
+    // The burst alone limits nothing.
+    let chosen = match (iops_max, bandwidth_max, preset) {
+        (None, None, None) => "default",
+        _ => "group set",
     };
     let (retention, kept) = match group.retention_seconds {
         0 => ("none".to_owned(), "default"),
