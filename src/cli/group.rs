@@ -200,7 +200,11 @@ fn digests(group: &GroupView) -> &'static str {
 
 fn chap(group: &GroupView) -> String {
     if !group.chap {
-        return "none: no proof is asked for".to_owned();
+        return match group.origins.chap_accounts {
+            Origin::Default => "none: no proof is asked for",
+            _ => "none: switched off by chap = \"none\"",
+        }
+        .to_owned();
     }
     let users = group.chap_users.join(",");
     match &group.chap_mutual {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use access::AccessConfig;
+pub use access::{AccessConfig, ChapRule};
 pub use error::ConfigError;
 pub use values::{
     Advertise, CoreList, Length, Listen, LogFilter, LogFormat, MetricsListen, Network, Span,
