@@ -21,7 +21,8 @@ Examples:
       the networks alone
 
 Rules are set in the configuration: [groups.NAME] for one group, [access] for all that say nothing
-else. A login is judged in this order, and refused at the first rule that it breaks:
+else; `holdfast config reload` has a running server take them. What is inherited is switched off by
+allow = [], initiators = [], enforce_crc = false, and CHAP by chap = \"none\". A login is judged in this order, and refused at the first rule that it breaks:
   allow                   the initiator's address            status 0202, authorization failure
   initiators              its iSCSI name                     status 0202
   chap_accounts           the secret that it proves          status 0201, authentication failure

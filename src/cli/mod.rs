@@ -29,6 +29,7 @@ mod limits;
 mod logging;
 mod profile;
 mod progress;
+mod reload;
 mod repair;
 mod reservation;
 mod serve;

@@ -6,6 +6,7 @@
 mod access;
 pub mod chap;
 mod error;
+pub mod keys;
 mod values;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use super::catalogue::Policy;
 use crate::base::limits;
 use crate::base::tuning::Overrides;
 use crate::iscsi::AuthPolicy;
+use crate::target::Redirect;
 use crate::volume::{CommonSettings, InquiryText, NamingAuthority};
 use crate::volume::{GroupName, ReservationScope, SanName};
 
@@ -147,6 +149,15 @@ pub struct PortalConfig {
 }
 
 impl PortalConfig {
+    /// Where it sends logins, if it does.
+    #[must_use]
+    pub fn redirection(&self) -> Option<Redirect> {
+        self.redirect.as_ref().map(|address| Redirect {
+            address: address.to_string(),
+            permanent: self.redirect_permanent,
+        })
+    }
+
     fn redirects_to_itself(&self) -> bool {
         let redirect = self.redirect.as_ref().map(ToString::to_string);
         redirect == Some(self.listen.to_string())
