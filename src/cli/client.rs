@@ -16,7 +16,7 @@ use crate::control::api::{
     BackendKind, DrainSelect, LimitsPreset, VolumeCreate, VolumeDelete, VolumeList, VolumeResize,
     VolumeRevert, VolumeSelect, VolumeSource, VolumeView, method,
 };
-use crate::control::config::control_socket_in;
+use crate::control::config::{Config, control_socket_in};
 use crate::control::rpc::{Client, ClientError};
 use crate::volume::{BlockSize, GroupName, ReservationScope, VolumeName};
 
@@ -285,6 +285,15 @@ pub(super) enum ServerCommand {
 pub(super) struct Nothing {}
 
 impl Connection {
+    /// One to that socket, or to that of that data directory, or of the usual one.
+    pub(super) fn to(control: Option<PathBuf>, data: Option<PathBuf>, json: bool) -> Self {
+        Self {
+            control,
+            data: data.unwrap_or_else(|| Config::default().data),
+            json,
+        }
+    }
+
     /// Calls a method and prints its answer: as JSON, or as `show` puts it.
     pub(super) fn ask<R: Serialize + DeserializeOwned>(
         &self,

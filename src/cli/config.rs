@@ -1,4 +1,5 @@
-//! `holdfast config`: what a configuration says, without starting anything.
+//! `holdfast config`: what a configuration says, without starting anything, and what a running server
+//! makes of it.
 
 use std::io::Write;
 
@@ -6,10 +7,13 @@ use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Failure;
+use super::client::Nothing;
 use super::serve::ServeArguments;
+use super::{Failure, reload};
 use crate::base::tuning::Tuning;
+use crate::control::api::{RunningConfigView, method};
 use crate::control::config::Config;
+use crate::control::rpc::Client;
 use crate::profile::Profile;
 
 const CHECK_EXAMPLES: &str = "\
@@ -29,6 +33,8 @@ Examples:
   holdfast config show --config /etc/holdfast.toml --profile latency
       what holds when flags, file and profile are put together: every knob of [tuning] is there
   holdfast config show --config /etc/holdfast.toml --json | jq .tuning.idle
+  holdfast config show --running
+      what is in force in a server that runs; --control or --data say which one
 
 No secret is shown: CHAP accounts stand in files of their own. What a group inherits from [access] is
 told by `holdfast group show`.";
@@ -40,7 +46,21 @@ pub(super) enum ConfigCommand {
     Check(Box<ConfigArguments>),
     /// Show every value that holds, wherever it comes from
     #[command(after_long_help = SHOW_EXAMPLES)]
-    Show(Box<ConfigArguments>),
+    Show(Box<ShowArguments>),
+    /// Have a running server read its configuration again, and say what became of each key
+    #[command(after_long_help = reload::EXAMPLES)]
+    Reload(reload::ReloadArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// What is in force in a running server, instead
+    #[arg(long, conflicts_with_all = [
+        "config", "profile", "listen", "advertise", "reactors", "cores", "engine", "metrics",
+    ])]
+    running: bool,
 }
 
 #[derive(Debug, Args)]
@@ -71,13 +91,14 @@ pub(super) fn run(command: ConfigCommand, out: &mut dyn Write) -> Result<(), Fai
     match command {
         ConfigCommand::Check(arguments) => check(*arguments, out),
         ConfigCommand::Show(arguments) => show(*arguments, out),
+        ConfigCommand::Reload(arguments) => reload::run(arguments, out),
     }
 }
 
 fn check(arguments: ConfigArguments, out: &mut dyn Write) -> Result<(), Failure> {
     let ConfigArguments { serve, json } = arguments;
     let file = serve.config_file().map(|path| path.display().to_string());
-    let (config, _) = effective(serve)?;
+    let (config, _) = effective(&serve)?;
     config.policy().map_err(Failure::new)?;
     let checked = Checked {
         file,
@@ -98,10 +119,16 @@ fn check(arguments: ConfigArguments, out: &mut dyn Write) -> Result<(), Failure>
     out.write_all(text.as_bytes()).map_err(Failure::new)
 }
 
-fn show(arguments: ConfigArguments, out: &mut dyn Write) -> Result<(), Failure> {
-    let ConfigArguments { serve, json } = arguments;
-    let (mut config, tuning) = effective(serve)?;
-    config.tuning = tuning.written();
+fn show(arguments: ShowArguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let ConfigArguments { serve, json } = arguments.config;
+    let config = if arguments.running {
+        let asked = serve.connection(json).client()?;
+        running(asked)?
+    } else {
+        let (mut config, tuning) = effective(&serve)?;
+        config.tuning = tuning.written();
+        config
+    };
     let text = if json {
         pretty(&config)?
     } else {
@@ -110,9 +137,15 @@ fn show(arguments: ConfigArguments, out: &mut dyn Write) -> Result<(), Failure> 
     out.write_all(text.as_bytes()).map_err(Failure::new)
 }
 
+/// The configuration in force in a server.
+fn running(mut server: Client) -> Result<Config, Failure> {
+    let view: RunningConfigView = server.call(method::CONFIG_SHOW, &Nothing {})?;
+    serde_json::from_value(view.config).map_err(Failure::new)
+}
+
 /// The configuration with the flags over it, and every knob as it then is.
-fn effective(serve: ServeArguments) -> Result<(Config, Tuning), Failure> {
-    let config = serve.configure()?;
+fn effective(serve: &ServeArguments) -> Result<(Config, Tuning), Failure> {
+    let config = serve.configure().map_err(Failure::new)?;
     let profile = Profile::find(&config.profile).map_err(Failure::new)?;
     let tuning = profile.tuning.overridden(&config.tuning);
     Ok((config, tuning))

@@ -21,7 +21,8 @@ Examples:
       the networks alone
 
 Rules are set in the configuration: [groups.NAME] for one group, [access] for all that say nothing
-else. A login is judged in this order, and refused at the first rule that it breaks:
+else; `holdfast config reload` has a running server take them. What is inherited is switched off by
+allow = [], initiators = [], enforce_crc = false, and CHAP by chap = \"none\". A login is judged in this order, and refused at the first rule that it breaks:
   allow                   the initiator's address            status 0202, authorization failure
   initiators              its iSCSI name                     status 0202
   chap_accounts           the secret that it proves          status 0201, authentication failure
@@ -165,10 +166,16 @@ fn show(group: &GroupView) -> String {
         ),
     ];
     let told = limits::of_group(&group.limits);
-    let chosen = if group.limits == GroupLimitsView::default() {
-        "default"
-    } else {
-        "group set"
+    let GroupLimitsView {
+        iops_max,
+        bandwidth_max,
+        preset,
+        ..
+    } = group.limits;
+    // The burst alone limits nothing.
+    let chosen = match (iops_max, bandwidth_max, preset) {
+        (None, None, None) => "default",
+        _ => "group set",
     };
     let (retention, kept) = match group.retention_seconds {
         0 => ("none".to_owned(), "default"),
@@ -198,7 +205,11 @@ fn digests(group: &GroupView) -> &'static str {
 
 fn chap(group: &GroupView) -> String {
     if !group.chap {
-        return "none: no proof is asked for".to_owned();
+        return match group.origins.chap_accounts {
+            Origin::Default => "none: no proof is asked for",
+            _ => "none: switched off by chap = \"none\"",
+        }
+        .to_owned();
     }
     let users = group.chap_users.join(",");
     match &group.chap_mutual {

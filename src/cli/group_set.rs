@@ -26,7 +26,7 @@ Examples:
   holdfast group set databases --retention 0
       keep nothing from now on; what is kept already stays for its time
 
-Who may log in is said by the configuration, not here.
+Who may log in is said by the configuration, not here: `holdfast config reload` applies a change.
 
 Limits hold at once, for sessions that are logged in too, and are durable when the command returns.
 Volumes that share a group's limits go on by turns. `holdfast volume show` tells what holds for a volume,

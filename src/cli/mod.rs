@@ -32,6 +32,7 @@ mod logging;
 mod manual;
 mod profile;
 mod progress;
+mod reload;
 mod repair;
 mod reservation;
 mod schema;

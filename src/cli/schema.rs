@@ -20,9 +20,9 @@ use super::{
     Failure, bench_floor, bench_limits, bench_memory, config, connect, print, profile, repair, top,
 };
 use crate::control::api::{
-    DrainView, EventView, EventsView, ExportView, GroupView, HistoryEntryView, HistoryView,
-    PreemptCheckView, ReservationClearView, ReservationView, ServerStatus, ServerUpgradeView,
-    SessionView, SnapshotView, VolumeView,
+    ConfigReloadView, DrainView, EventView, EventsView, ExportView, GroupView, HistoryEntryView,
+    HistoryView, PreemptCheckView, ReservationClearView, ReservationView, ServerStatus,
+    ServerUpgradeView, SessionView, SnapshotView, VolumeView,
 };
 use crate::control::config::Config;
 use crate::load::compare::json as compare_json;
@@ -157,6 +157,7 @@ fn answers() -> Vec<Answer> {
         Answer::of::<bench_limits::Document<'_>>("bench limits"),
         Answer::of::<bench_memory::Document<'_>>("bench memory"),
         Answer::of::<config::Checked>("config check"),
+        Answer::of::<ConfigReloadView>("config reload"),
         Answer::of::<Config>("config show"),
         Answer::empty("connect")
             .or::<connect::Script<'_>>("with --client, one document")

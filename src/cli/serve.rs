@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use super::client::Connection;
 use super::values::ProfileName;
 use super::{Failure, logging};
 use crate::base::tuning::{Engine, Overrides};
 use crate::control::config::chap::ACCOUNTS_VARIABLE;
 use crate::control::config::{
-    Advertise, Config, CoreList, Listen, LogFilter, LogFormat, MetricsListen, PortalConfig,
+    Advertise, Config, ConfigError, CoreList, Listen, LogFilter, LogFormat, MetricsListen,
+    PortalConfig,
 };
 use crate::control::plane::Launch;
+use crate::control::reload::{Host, Reading};
 use crate::control::server;
 use crate::control::succession::{Heir, TAKE_OVER_FLAG};
 use crate::profile::Profile;
@@ -132,57 +135,110 @@ enum LogFormatArgument {
 }
 
 impl ServeArguments {
+    /// The running server that the flags name.
+    pub(super) fn connection(&self, json: bool) -> Connection {
+        Connection::to(self.control.clone(), self.data.clone(), json)
+    }
+
     /// The configuration file, if one is named.
     pub(super) fn config_file(&self) -> Option<&Path> {
         self.config.as_deref()
     }
 
     /// The configuration file, with the flags over it.
-    pub(super) fn configure(self) -> Result<Config, Failure> {
-        let mut config = match &self.config {
-            Some(path) => Config::read(path).map_err(Failure::new)?,
-            None => Config::default(),
-        };
+    pub(super) fn configure(&self) -> Result<Config, ConfigError> {
+        self.over(self.read_file()?)
+    }
+
+    fn read_file(&self) -> Result<Config, ConfigError> {
+        match &self.config {
+            Some(path) => Config::read(path),
+            None => Ok(Config::default()),
+        }
+    }
+
+    /// `config`, with the flags over it. Which flag overrides which key stands in
+    /// [`keys`](crate::control::config::keys) too.
+    fn over(&self, mut config: Config) -> Result<Config, ConfigError> {
         if !self.listen.is_empty() {
-            let portal = |listen| PortalConfig {
-                listen,
+            let portal = |listen: &Listen| PortalConfig {
+                listen: *listen,
                 ..PortalConfig::default()
             };
-            config.portals = self.listen.into_iter().map(portal).collect();
+            config.portals = self.listen.iter().map(portal).collect();
         }
         let portals = config.portals.len();
         if self.advertise.len() > portals {
-            return Err(Failure::new(format!(
+            return Err(ConfigError::of_flags(format!(
                 "--advertise was given {} times for {portals} portals; expected one for each \
                  --listen, in the same order",
                 self.advertise.len()
             )));
         }
-        for (portal, advertise) in config.portals.iter_mut().zip(self.advertise) {
-            portal.advertise = Some(advertise);
+        for (portal, advertise) in config.portals.iter_mut().zip(&self.advertise) {
+            portal.advertise = Some(advertise.clone());
         }
         if self.reactors.is_some() || self.cores.is_some() {
             config.reactors = self.reactors;
-            config.cores = self.cores;
+            config.cores.clone_from(&self.cores);
         }
-        config.data = self.data.unwrap_or(config.data);
-        config.control = self.control.or(config.control);
-        config.profile = self.profile.unwrap_or(config.profile);
-        config.metrics.listen = self.metrics.or(config.metrics.listen);
-        config.log.level = self.log.unwrap_or(config.log.level);
-        config.log.format = match self.log_format {
+        let Self {
+            data,
+            control,
+            profile,
+            metrics,
+            log,
+            log_format,
+            engine,
+            ..
+        } = self;
+        config.data = data.clone().unwrap_or(config.data);
+        config.control = control.clone().or(config.control);
+        config.profile = profile.clone().unwrap_or(config.profile);
+        config.metrics.listen = metrics.or(config.metrics.listen);
+        config.log.level = log.clone().unwrap_or(config.log.level);
+        config.log.format = match log_format {
             None => config.log.format,
             Some(LogFormatArgument::Text) => LogFormat::Text,
             Some(LogFormatArgument::Json) => LogFormat::Json,
         };
-        let engine = self.engine.map(Engine::from).or(config.tuning.engine);
+        let engine = engine.map(Engine::from).or(config.tuning.engine);
         config.tuning = Overrides {
             engine,
             ..config.tuning
         };
-        config.check().map_err(Failure::new)?;
+        config.check()?;
         Ok(config)
     }
+}
+
+/// A server's command line, and the log of its process.
+struct CommandLine {
+    arguments: ServeArguments,
+    log: logging::Control,
+}
+
+impl Host for CommandLine {
+    fn file(&self) -> Option<&Path> {
+        self.arguments.config_file()
+    }
+
+    fn read(&self) -> Result<Reading, ConfigError> {
+        read(&self.arguments)
+    }
+
+    fn set_log_filter(&self, filter: &LogFilter) -> Result<(), String> {
+        self.log.set_filter(filter)
+    }
+}
+
+fn read(arguments: &ServeArguments) -> Result<Reading, ConfigError> {
+    let file = arguments.read_file()?;
+    let mut effective = arguments.over(file.clone())?;
+    let profile = Profile::find(&effective.profile)
+        .map_err(|error| ConfigError::of_flags(error.to_string()))?;
+    effective.tuning = profile.tuning.overridden(&effective.tuning).written();
+    Ok(Reading { file, effective })
 }
 
 /// Serves until a signal or a request stops it.
@@ -213,13 +269,15 @@ fn serve(
     heir: Option<&Heir>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let config = arguments.configure()?;
-    logging::start(&config.log)?;
+    let reading = read(&arguments).map_err(Failure::new)?;
+    let config = reading.effective.clone();
+    let log = logging::start(&config.log)?;
     close_environment();
     let profile = Profile::find(&config.profile).map_err(Failure::new)?;
     tracing::info!(profile = profile.name, "{}", profile.description);
     let tuning = profile.tuning.overridden(&config.tuning);
-    server::run(config, tuning, launch, heir, out).map_err(Failure::new)
+    let host = Box::new(CommandLine { arguments, log });
+    server::run(config, tuning, launch, heir, (host, reading), out).map_err(Failure::new)
 }
 
 /// Where the environment holds secrets, keeps other processes of this user from reading it in
@@ -255,7 +313,8 @@ mod tests {
 
     fn configure(arguments: &[&str]) -> Result<Config, Failure> {
         let parsed = Bare::try_parse_from([&["serve"], arguments].concat());
-        parsed.map_err(Failure::new)?.serve.configure()
+        let serve = parsed.map_err(Failure::new)?.serve;
+        serve.configure().map_err(Failure::new)
     }
 
     #[test]

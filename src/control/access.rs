@@ -1,10 +1,12 @@
 //! Who may log in to the volumes of which group, and what says so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::iscsi::{AuthPolicy, ChapPolicy};
 use crate::target::Access;
 use crate::volume::{Group, GroupName};
 
@@ -78,6 +80,30 @@ impl AccessBook {
         self.groups.get(group).unwrap_or(&self.defaults)
     }
 
+    /// Takes CHAP policies over from `former` where they are the same: what sessions have proved to them
+    /// they have proved to these.
+    pub fn keep_policies_of(&mut self, former: &Self) {
+        keep_policy(&mut self.defaults.access.auth, &former.defaults.access.auth);
+        for (name, ruling) in &mut self.groups {
+            keep_policy(&mut ruling.access.auth, &former.of(name).auth);
+        }
+    }
+
+    /// Whether a group's CHAP accounts, or those of all others, are not those of `former`, after
+    /// [`AccessBook::keep_policies_of`].
+    #[must_use]
+    pub fn accounts_differ(&self, former: &Self, group: Option<&GroupName>) -> bool {
+        let of = |book: &Self| match group {
+            Some(group) => policy(&book.of(group).auth),
+            None => policy(&book.defaults.access.auth),
+        };
+        match (of(self), of(former)) {
+            (Some(own), Some(other)) => !Arc::ptr_eq(&own, &other),
+            (None, None) => false,
+            _ => true,
+        }
+    }
+
     /// What the model keeps of it: everything but secrets.
     #[must_use]
     pub fn model_of(&self, group: &GroupName) -> Group {
@@ -87,5 +113,20 @@ impl AccessBook {
             digests_required: access.require_digests,
             ..Group::default()
         }
+    }
+}
+
+fn policy(auth: &AuthPolicy) -> Option<Arc<ChapPolicy>> {
+    match auth {
+        AuthPolicy::Chap(policy) => Some(policy.clone()),
+        AuthPolicy::None | AuthPolicy::Optional(_) => None,
+    }
+}
+
+fn keep_policy(auth: &mut AuthPolicy, former: &AuthPolicy) {
+    if let (AuthPolicy::Chap(own), AuthPolicy::Chap(former)) = (auth, former)
+        && own == former
+    {
+        *own = former.clone();
     }
 }

@@ -46,18 +46,42 @@ pub struct AuditError {
     source: io::Error,
 }
 
-/// An open audit log.
+/// The audit log of a server, which may be off, and may move while the server runs.
 #[derive(Debug)]
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 pub struct Audit {
-    path: PathBuf,
     events: Arc<EventLog>,
-    open: Mutex<Open>,
+    /// `None`: nothing is written down.
+    open: Mutex<Option<Open>>,
     failures: AtomicU64,
+}
+
+/// A file that has been opened for the log.
+#[derive(Debug)]
+pub struct AuditFile(Open);
+
+impl AuditFile {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// It can't be opened: whoever asks for an audit log does not want to run without one.
+    pub fn open(path: &Path) -> Result<Self, AuditError> {
+        let path = path.to_owned();
+        match append_to(&path) {
+            Ok(file) => Ok(Self(Open {
+                path,
+                file,
+                is_broken: false,
+                is_dirty: false,
+            })),
+            Err(source) => Err(AuditError { path, source }),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Open {
+    path: PathBuf,
     file: File,
     /// The last line was not written, or not to its end.
     is_broken: bool,
@@ -91,25 +115,21 @@ enum Line<'a> {
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 impl Audit {
-    /// Opens the log, or makes it. What is wrong with it later goes to `events`.
-    ///
-    /// # Errors
-    /// The file can't be opened: whoever asks for an audit log does not want to run without one.
-    pub fn open(path: &Path, events: Arc<EventLog>) -> Result<Self, AuditError> {
-        let file = append_to(path).map_err(|source| AuditError {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
+    /// A log in that file, or none. What is wrong with it later goes to `events`.
+    #[must_use]
+    pub fn new(file: Option<AuditFile>, events: Arc<EventLog>) -> Self {
+        Self {
             events,
-            open: Mutex::new(Open {
-                file,
-                is_broken: false,
-                is_dirty: false,
-            }),
+            open: Mutex::new(file.map(|file| file.0)),
             failures: AtomicU64::new(0),
-        })
+        }
+    }
+
+    /// Goes on in another file, or not at all. What the former one has is flushed.
+    pub fn move_to(&self, file: Option<AuditFile>) {
+        let mut held = self.lock();
+        self.settle_in(&mut held);
+        *held = file.map(|file| file.0);
     }
 
     /// Writes down a request and what came of it. It is on the disk when this returns, unless the disk
@@ -148,32 +168,39 @@ impl Audit {
 
     /// Flushes what has been written.
     pub fn settle(&self) {
-        let mut open = self.lock();
-        if !std::mem::take(&mut open.is_dirty) {
-            return;
+        self.settle_in(&mut self.lock());
+    }
+
+    fn settle_in(&self, held: &mut Option<Open>) {
+        if let Some(open) = held
+            && std::mem::take(&mut open.is_dirty)
+        {
+            let flushed = open.file.sync_data();
+            self.judge(open, flushed);
         }
-        let flushed = open.file.sync_data();
-        self.judge(&mut open, flushed);
     }
 
     /// Opens the file at its path anew: the old one has been moved away.
     pub fn reopen(&self) {
-        let mut open = self.lock();
-        match append_to(&self.path) {
+        let mut held = self.lock();
+        let Some(open) = &mut *held else { return };
+        let path = open.path.clone();
+        let path = path.display();
+        match append_to(&open.path) {
             Ok(file) => {
                 let flushed = open.file.sync_data();
-                self.judge(&mut open, flushed);
+                self.judge(open, flushed);
                 open.file = file;
-                drop(open);
-                let path = self.path.display();
+                drop(held);
                 tracing::info!(%path, "the audit log was opened anew");
                 let text = format!("{path} was opened anew");
                 self.events.note(Event::new(EventKind::AuditReopened, text));
             }
             // The old file goes on; nothing is lost.
             Err(error) => {
-                drop(open);
-                self.report(&error);
+                let path = open.path.clone();
+                drop(held);
+                self.report(&path, &error);
             }
         }
     }
@@ -186,6 +213,7 @@ impl Audit {
 
     fn append(&self, line: &Line<'_>) {
         let mut open = self.lock();
+        let Some(open) = &mut *open else { return };
         let written = serde_json::to_vec(line)
             .map_err(io::Error::from)
             .and_then(|mut text| {
@@ -197,7 +225,7 @@ impl Audit {
                 open.file.write_all(&text)
             });
         open.is_dirty = true;
-        self.judge(&mut open, written);
+        self.judge(open, written);
     }
 
     /// Counts a failure, and tells of the first one and of the end.
@@ -207,25 +235,25 @@ impl Audit {
             Err(error) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 if !was_broken {
-                    self.report(&error);
+                    self.report(&open.path, &error);
                 }
             }
             Ok(()) if was_broken => {
-                let path = self.path.display();
+                let path = open.path.display();
                 tracing::warn!(%path, "the audit log is written again; lines are missing before");
             }
             Ok(()) => {}
         }
     }
 
-    fn report(&self, error: &io::Error) {
-        let path = self.path.display();
+    fn report(&self, path: &Path, error: &io::Error) {
+        let path = path.display();
         tracing::error!(%path, %error, "the audit log can't be written; the server goes on without");
         let text = format!("{path} can't be written: {error}");
         self.events.note(Event::new(EventKind::AuditFailed, text));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         // A panic in between leaves a line that is torn at worst.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -279,6 +307,10 @@ mod tests {
 
     const CALLER: Process = Process { uid: 7, pid: 4711 };
 
+    fn open(path: &Path, events: Arc<EventLog>) -> Audit {
+        Audit::new(Some(AuditFile::open(path).unwrap()), events)
+    }
+
     fn lines(path: &Path) -> Vec<Value> {
         let text = std::fs::read_to_string(path).unwrap();
         let lines = text.lines().filter(|line| !line.is_empty());
@@ -291,7 +323,7 @@ mod tests {
     fn a_request_is_a_line_that_tells_who_what_and_what_came_of_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
-        let audit = Audit::open(&path, Arc::default()).unwrap();
+        let audit = open(&path, Arc::default());
         audit.command(
             Some(CALLER),
             "volume.delete",
@@ -319,7 +351,7 @@ mod tests {
     fn a_reservation_command_is_a_line_as_in_the_history() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
-        let audit = Audit::open(&path, Arc::default()).unwrap();
+        let audit = open(&path, Arc::default());
         let event = history::Event::ReserveOut {
             action: 4,
             scope_and_type: ScopeAndType(5),
@@ -350,7 +382,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, moved) = (directory.path().join("a"), directory.path().join("b"));
         let events = Arc::new(EventLog::default());
-        let audit = Audit::open(&path, events.clone()).unwrap();
+        let audit = open(&path, events.clone());
         audit.command(None, "one", &json!({}), Ok(()));
         std::fs::rename(&path, &moved).unwrap();
         audit.command(None, "two", &json!({}), Ok(()));
@@ -370,7 +402,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_reported_once_and_stops_nothing() {
         let events = Arc::new(EventLog::default());
-        let audit = Audit::open(Path::new("/dev/full"), events.clone()).unwrap();
+        let audit = open(Path::new("/dev/full"), events.clone());
         for _ in 0..3 {
             audit.command(None, "volume.create", &json!({}), Ok(()));
         }
@@ -384,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_log_that_can_not_be_opened_is_told_with_its_path() {
-        let error = Audit::open(Path::new("/nowhere/audit"), Arc::default()).unwrap_err();
+        let error = AuditFile::open(Path::new("/nowhere/audit")).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("/nowhere/audit can't be opened"), "{text}");
     }
@@ -395,8 +427,28 @@ mod tests {
         let path = directory.path().join("audit");
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        drop(Audit::open(&path, Arc::default()).unwrap());
+        drop(open(&path, Arc::default()));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, MODE);
+    }
+
+    #[test]
+    fn it_moves_and_ends_while_the_server_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        let audit = Audit::new(None, Arc::default());
+        audit.command(None, "unheard", &json!({}), Ok(()));
+        audit.move_to(Some(AuditFile::open(&one).unwrap()));
+        audit.command(None, "first", &json!({}), Ok(()));
+        audit.move_to(Some(AuditFile::open(&two).unwrap()));
+        audit.command(None, "second", &json!({}), Ok(()));
+        audit.move_to(None);
+        audit.reopen();
+        audit.command(None, "unheard", &json!({}), Ok(()));
+        for (path, method) in [(&one, "first"), (&two, "second")] {
+            let lines = lines(path);
+            assert_eq!(lines.len(), 1);
+            assert_eq!(lines[0]["method"], json!(method));
+        }
     }
 }

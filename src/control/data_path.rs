@@ -1,5 +1,6 @@
 //! The real data path behind [`DataPlane`]: `target`, started and asked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,10 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Drain, Estate, Forecast, HoldPlan, IdentityInfo, Limits,
-    Measurement, NotAdopted, NotHandedOver, Obstacle, Preemption, Record, ReservationReport,
-    Restored, SessionInfo, ShardPlacement, Target, TargetError,
+    self, Access, Cleared, ConnectionPlacement, Drain, Estate, Forecast, HoldPlan, IdentityInfo,
+    Limits, Measurement, NotAdopted, NotHandedOver, Obstacle, Preemption, Record, Redirect,
+    ReservationReport, Restored, SessionInfo, ShardPlacement, Target, TargetError, Timing,
+    Unwelcome,
 };
 use crate::volume::VolumeId;
 
@@ -155,8 +157,45 @@ impl DataPlane for DataPath {
         Ok(self.0.detach_unused(volume)?)
     }
 
-    fn set_sessions_max(&self, volume: VolumeId, sessions_max: u32) -> Result<(), PlaneError> {
-        Ok(self.0.set_sessions_max(volume, sessions_max)?)
+    fn set_places(
+        &self,
+        volume: VolumeId,
+        sessions_max: u32,
+        registrations_max: u32,
+    ) -> Result<(), PlaneError> {
+        Ok(self.0.set_places(volume, sessions_max, registrations_max)?)
+    }
+
+    fn set_access(&self, volume: VolumeId, access: Access) -> Result<(), PlaneError> {
+        Ok(self.0.set_access(volume, access)?)
+    }
+
+    fn unwelcome(
+        &self,
+        proposed: BTreeMap<VolumeId, Access>,
+    ) -> Result<Vec<Unwelcome>, PlaneError> {
+        Ok(self.0.unwelcome(&Arc::new(proposed))?)
+    }
+
+    fn end_sessions(
+        &self,
+        sessions: BTreeSet<(VolumeId, u16)>,
+        patience: Duration,
+    ) -> Result<usize, PlaneError> {
+        Ok(self.0.end_sessions(sessions, patience)?)
+    }
+
+    fn set_timing(&self, timing: &Timing) -> Result<(), PlaneError> {
+        Ok(self.0.set_timing(timing)?)
+    }
+
+    fn set_portal(
+        &self,
+        position: usize,
+        advertise: Option<String>,
+        redirect: Option<Redirect>,
+    ) -> Result<(), PlaneError> {
+        Ok(self.0.set_portal(position, advertise, redirect)?)
     }
 
     fn set_limits(&self, volume: VolumeId, limits: Option<Arc<Limits>>) -> Result<(), PlaneError> {

@@ -14,6 +14,7 @@
 //! | [`service`] | the operations: create, resize, delete, list, show |
 //! | [`api`], [`rpc`] | the operations as JSON-RPC 2.0 on a Unix socket |
 //! | [`metrics`] | what is counted, for Prometheus; whether the server is well |
+//! | [`reload`] | the configuration, read again while the server runs |
 //! | [`events`], [`audit`] | what happened, and who changed what |
 //! | `acceptor` | the threads of both sockets |
 //! | [`server`] | start, announce, drain, stop |
@@ -31,6 +32,7 @@ pub mod events;
 pub mod image;
 pub mod metrics;
 pub mod plane;
+pub mod reload;
 pub mod rpc;
 pub mod server;
 pub mod service;

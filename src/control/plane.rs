@@ -3,6 +3,7 @@
 //! Control knows volumes by name and keeps them over restarts; the data path knows them by id and
 //! serves them. These traits are the whole seam: a fake behind [`DataPlane`] tests everything here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::reservation::{Key, history};
 use crate::target::{
     Access, Cleared, Drain, Estate, Forecast, HoldPlan, IdentityInfo, Journal, Limits, Measurement,
     NotAdopted, NotHandedOver, Obstacle, Preemption, Record, Redirect, ReservationReport,
-    ReservationStore, SessionInfo,
+    ReservationStore, SessionInfo, Timing, Unwelcome,
 };
 use crate::volume::{ReservationScope, VolumeId};
 
@@ -61,12 +62,60 @@ pub trait DataPlane: Send + Sync {
     /// [`PlaneError::InUse`] while sessions exist, [`PlaneError::Registered`] while registrations do.
     fn detach_unused(&self, id: VolumeId) -> Result<(), PlaneError>;
 
-    /// Sets how many sessions a volume takes from now on; those that are there stay.
+    /// Sets how many sessions and registrations a volume takes from now on; those that are there stay.
     ///
     /// # Errors
     /// [`PlaneError::UnknownVolume`] where the id is not served; [`PlaneError::Failed`] where it can't
     /// remember so many.
-    fn set_sessions_max(&self, id: VolumeId, sessions_max: u32) -> Result<(), PlaneError>;
+    fn set_places(
+        &self,
+        id: VolumeId,
+        sessions_max: u32,
+        registrations_max: u32,
+    ) -> Result<(), PlaneError>;
+
+    /// Has logins to a volume judged by other rules from now on; sessions stay.
+    ///
+    /// # Errors
+    /// [`PlaneError::UnknownVolume`] where the id is not served.
+    fn set_access(&self, id: VolumeId, access: Access) -> Result<(), PlaneError>;
+
+    /// The sessions that could not log in again, by the rules that `proposed` has for their volumes, or
+    /// else by those that hold. A session that is missing here has been judged by the rules that hold.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn unwelcome(&self, proposed: BTreeMap<VolumeId, Access>)
+    -> Result<Vec<Unwelcome>, PlaneError>;
+
+    /// Asks sessions, named by volume and TSIH, to log out, and drops those that are left after
+    /// `patience`. Returns how many had to be.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn end_sessions(
+        &self,
+        sessions: BTreeSet<(VolumeId, u16)>,
+        patience: Duration,
+    ) -> Result<usize, PlaneError>;
+
+    /// Has other times hold.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn set_timing(&self, timing: &Timing) -> Result<(), PlaneError>;
+
+    /// Has discovery tell another address for a portal, and has it send logins elsewhere or serve them.
+    /// `position` is its number in the order in which portals were opened.
+    ///
+    /// # Errors
+    /// [`PlaneError::Failed`] where there is no such portal.
+    fn set_portal(
+        &self,
+        position: usize,
+        advertise: Option<String>,
+        redirect: Option<Redirect>,
+    ) -> Result<(), PlaneError>;
 
     /// Holds a volume to other limits from now on; `None`: to none.
     ///

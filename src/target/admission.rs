@@ -9,6 +9,7 @@ use super::meters::Tally;
 use super::scope;
 use super::session::Session;
 use super::shared::{ConnectionPlacement, Shared};
+use super::terms::Proof;
 use crate::base::clock::Instant;
 use crate::base::rcu;
 use crate::iscsi::{LoginStatus, LoginSummary};
@@ -52,7 +53,7 @@ pub(super) async fn admission(
             },
         );
     }
-    let deadline = local.now() + shared.fence_timeout;
+    let deadline = local.now() + shared.fence_timeout();
     let mut reinstated = false;
     loop {
         let old = home
@@ -109,7 +110,7 @@ pub(super) async fn admission(
     }
     let mut inner = home.inner.borrow_mut();
     let sessions_max = volume.sessions_max.load(Ordering::Relaxed);
-    let budget = volume.access.sessions_per_initiator;
+    let budget = volume.access.load(&rcu::pin()).sessions_per_initiator;
     if let Some(why) = inner.no_place(nexus.initiator.name(), sessions_max, budget) {
         return Err((LoginStatus::OutOfResources, why.into()));
     }
@@ -163,6 +164,7 @@ pub(super) async fn admission(
         attentions,
         cleared: None,
         buffers: NexusBuffers::default(),
+        proof: Arc::new(Proof::of(summary)),
         parameters: summary.parameters,
         since: local.now(),
         counters: Tally::default(),

@@ -308,7 +308,7 @@ impl Home {
         if update.is_empty() {
             return;
         }
-        let deadline = local.now() + shared.fence_timeout;
+        let deadline = local.now() + shared.fence_timeout();
         let saved = shared.saver.save(&self.volume, update, deadline, local);
         if saved.await.is_ok() {
             self.chronicle.saved(&batch);

@@ -2,6 +2,7 @@
 
 use super::drains::Drain;
 use super::volume::Volume;
+use crate::base::rcu;
 use crate::iscsi::{AuthPolicy, ChapPolicy, TargetRecord};
 use crate::volume::IscsiName;
 use std::collections::BTreeMap;
@@ -91,8 +92,9 @@ impl Directory {
         let Ok(initiator) = IscsiName::new(seeker.initiator) else {
             return found;
         };
+        let guard = rcu::pin();
         for volume in self.targets.values() {
-            let access = &volume.access;
+            let access = volume.access.load(&guard);
             if only.is_some_and(|name| !name.eq_ignore_ascii_case(&volume.name))
                 || !access.is_open_to(seeker.peer, &initiator)
             {
@@ -121,10 +123,12 @@ impl Directory {
         let Ok(initiator) = IscsiName::new(initiator) else {
             return AuthPolicy::None;
         };
+        let guard = rcu::pin();
         for volume in self.targets.values() {
-            if let AuthPolicy::Chap(policy) = &volume.access.auth
+            let access = volume.access.load(&guard);
+            if let AuthPolicy::Chap(policy) = &access.auth
                 && !policies.iter().any(|known| Arc::ptr_eq(known, policy))
-                && volume.access.is_open_to(peer, &initiator)
+                && access.is_open_to(peer, &initiator)
             {
                 policies.push(Arc::clone(policy));
             }

@@ -149,6 +149,9 @@ pub enum TargetError {
     /// A portal could not be opened.
     #[error("the portal can't be opened")]
     Portal(#[source] io::Error),
+    /// There is no portal of that number.
+    #[error("the target has no such portal")]
+    NoPortal,
     /// A volume is being formatted or sanitized.
     #[error("volume {volume} is being formatted or sanitized")]
     BeingErased {
@@ -260,6 +263,11 @@ pub(super) struct Control {
 }
 
 impl Control {
+    /// A portal, in the order in which they were opened.
+    pub(super) fn portal_mut(&mut self, position: usize) -> Option<&mut PortalRecord> {
+        self.portals.get_mut(position)
+    }
+
     /// The volumes that are served.
     pub(super) fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
         self.volumes.iter().flatten()
@@ -330,9 +338,9 @@ impl Target {
             always_zero: config.store.properties().always_zero,
             store: config.store,
             sessions_max: AtomicU32::new(config.sessions_max),
-            registrations_max: config.registrations_max,
+            registrations_max: AtomicU32::new(config.registrations_max),
             reservation_scope: config.reservation_scope,
-            access: config.access,
+            access: RcuCell::new(config.access),
             closing: AtomicBool::new(false),
             tokens: RcuCell::new(Vec::new()),
         });

@@ -586,6 +586,7 @@ impl Core {
             nexus: session.nexus.clone(),
             hold: None,
             peer: conn.peer,
+            proof: session.proof.clone(),
             aborted: Rc::clone(&aborted),
             shared: self.shared.clone(),
         };

@@ -9,6 +9,7 @@ use super::journal::{Happening, Login};
 use super::session::Session;
 use super::volume::{Access, Volume};
 use crate::base::limits;
+use crate::base::rcu::Guard;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{
     self, Identity, LoginIdentity, LoginStatus, LoginSummary, Offer, Portal, SendTargetsRequest,
@@ -81,7 +82,7 @@ impl Core {
             tag,
             address: local.to_string(),
         };
-        let engine = iscsi::Connection::new(portal, Arc::clone(&self.shared.settings), turn.now());
+        let engine = iscsi::Connection::new(portal, self.shared.settings(), turn.now());
         let mut conn = Conn::new(socket, engine, peer, local, tag);
         conn.in_login = true;
         conn.redirect = redirect;
@@ -138,18 +139,18 @@ impl Core {
                     LoginStatus::TargetRemoved,
                     "the volume is being removed",
                 )),
-                Some(volume) => match volume.access.admit(conn.peer.ip(), identity) {
+                Some(volume) => match admit(volume, conn.peer.ip(), identity, turn.tick.guard) {
                     Err((status, why)) => Err(refused(status, &why)),
-                    Ok(()) => match elsewhere(conn, identity, volume, directory) {
+                    Ok(access) => match elsewhere(conn, identity, volume, directory) {
                         Err(why) => Err(refused(LoginStatus::ServiceUnavailable, why)),
                         Ok(Some(redirect)) => Ok(Welcome::Elsewhere(redirect)),
                         Ok(None) => Ok(Welcome::Here(Identity {
                             target_portal_group_tag: conn.portal_tag,
                             target_alias: Some(volume.alias.clone()),
-                            auth: volume.access.auth.clone(),
-                            require_header_digest: volume.access.require_digests,
-                            require_data_digest: volume.access.require_digests,
-                            offer: volume.access.offer,
+                            auth: access.auth.clone(),
+                            require_header_digest: access.require_digests,
+                            require_data_digest: access.require_digests,
+                            offer: access.offer,
                         })),
                     },
                 },
@@ -396,6 +397,11 @@ impl Core {
             self.give_up_seat(&session, turn);
             return self.refuse(key, LoginStatus::ServiceUnavailable, DRAINED, turn);
         }
+        // So have other rules: who asks for the sessions that break them finds this one from here on.
+        if let Err((status, why)) = session.check_terms(conn.peer.ip()) {
+            self.give_up_seat(&session, turn);
+            return self.refuse(key, status, &why, turn);
+        }
         tracing::info!(
             peer = %conn.peer,
             initiator = session.nexus.nexus.initiator.name(),
@@ -464,8 +470,8 @@ impl Core {
             SendTargetsRequest::Own => own.map(|volume| volume.name.as_str()),
             SendTargetsRequest::Named(name) => Some(name.as_str()),
         };
-        let proved = match own {
-            Some(volume) => volume.access.proved_by_session(),
+        let proved = match &conn.session {
+            Some(session) => session.proof.policies(),
             None => &conn.satisfied,
         };
         let directory = self.shared.directory.load(turn.tick.guard);
@@ -490,12 +496,17 @@ impl Core {
     }
 }
 
-impl Access {
-    /// Passes an initiator that may come from there under that name.
-    fn admit(&self, peer: IpAddr, identity: &LoginIdentity) -> Result<(), (LoginStatus, String)> {
-        let name = IscsiName::new(&identity.initiator_name)
-            .map_err(|error| (LoginStatus::InitiatorError, error.to_string()))?;
-        let denied = |error: Denied| (LoginStatus::AuthorizationFailure, error.to_string());
-        self.rules.admit(peer, &name).map_err(denied)
-    }
+/// Passes an initiator that may come from there under that name; on what terms.
+fn admit<'guard>(
+    volume: &Volume,
+    peer: IpAddr,
+    identity: &LoginIdentity,
+    guard: &'guard Guard,
+) -> Result<&'guard Access, (LoginStatus, String)> {
+    let name = IscsiName::new(&identity.initiator_name)
+        .map_err(|error| (LoginStatus::InitiatorError, error.to_string()))?;
+    let denied = |error: Denied| (LoginStatus::AuthorizationFailure, error.to_string());
+    let access: &Access = volume.access.load(guard);
+    access.rules.admit(peer, &name).map_err(denied)?;
+    Ok(access)
 }

@@ -201,7 +201,7 @@ impl Target {
                 actor: Actor::Operator { process },
                 event: key.map_or(Event::Cleared, Event::Removed),
             };
-            let deadline = local.now() + shared.fence_timeout;
+            let deadline = local.now() + shared.fence_timeout();
             home.enact(outcome, deed, deadline, &local, &shared)
                 .await
                 .map_err(|failure: Failure| TargetError::Reservations(status_of(&failure)))?;

@@ -11,6 +11,7 @@ use super::message::{Call, Reply, SessionNexus, UnitChange};
 use super::reserve::{Refused, Sender};
 use super::session::Session;
 use super::shared::Shared;
+use super::terms::Proof;
 use super::volume::Volume;
 use crate::base::buffer::Buffer;
 use crate::base::limits::{BUFFER_BYTES_MAX, PARAMETER_LIST_BYTES_MAX};
@@ -42,6 +43,8 @@ pub(crate) struct Procedure {
     #[allow(dead_code, reason = "held for what its end does")]
     pub(crate) hold: Option<NexusHold>,
     pub(crate) peer: SocketAddr,
+    /// What its initiator has proved.
+    pub(crate) proof: Arc<Proof>,
     /// Set from outside; looked at between steps.
     pub(crate) aborted: Rc<Cell<bool>>,
     pub(crate) shared: Arc<Shared>,
@@ -302,6 +305,7 @@ impl Procedure {
             nexus,
             hold: Some(hold),
             peer: self.peer,
+            proof: self.proof.clone(),
             aborted: Rc::clone(aborted),
             shared: self.shared.clone(),
         })

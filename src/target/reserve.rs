@@ -18,6 +18,7 @@ use crate::scsi::attention::UnitAttention;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Who sent a reservation command: the session's nexus, from where, and the task to spare when its
 /// registrant is aborted.
@@ -113,7 +114,7 @@ async fn carry_out(
     local: &Local,
     shared: &Arc<Shared>,
 ) -> Result<(), Failure> {
-    let deadline = local.now() + shared.fence_timeout;
+    let deadline = local.now() + shared.fence_timeout();
     let began = local.now();
     let turn = turn_by(deadline, home, deed.by.nexus, local).await;
     let decided = turn.and_then(|turn| {
@@ -165,7 +166,7 @@ pub(crate) fn decide(
     let context = Context {
         ports: &ports,
         known: &known,
-        registrations_max: home.volume.registrations_max,
+        registrations_max: home.volume.registrations_max.load(Ordering::Relaxed),
     };
     let mut outcome = reservation::apply(&inner.state, registrant, &command, &context)?;
     // NUAR speaks of the service action RELEASE alone (SPC-4 section 5.13.11.2.2): who unregisters the
@@ -217,7 +218,7 @@ pub(crate) async fn end_legacy(
     };
     let outcome = reservation::end_legacy(&home.inner.borrow().state, lost);
     if let Some(outcome) = outcome {
-        let deadline = local.now() + shared.fence_timeout;
+        let deadline = local.now() + shared.fence_timeout();
         let deed = Deed {
             by: By::default(),
             actor: Actor::Target,

@@ -2,6 +2,7 @@
 
 use super::message::{Call, SessionNexus};
 use super::meters::Tally;
+use super::terms::Proof;
 use super::volume::Volume;
 use crate::base::clock::Instant;
 use crate::iscsi::Parameters;
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     pub(crate) cleared: Option<UnitAttention>,
     /// WRITE BUFFER, for READ BUFFER by the same nexus.
     pub(crate) buffers: NexusBuffers,
+    /// What its initiator has proved.
+    pub(crate) proof: Arc<Proof>,
     /// What its login has agreed on.
     pub(crate) parameters: Parameters,
     pub(crate) since: Instant,

@@ -1,5 +1,6 @@
 //! What all reactors share: read-mostly cells, counters, the way to the store.
 
+use super::alter::Timing;
 use super::directory::Directory;
 use super::journal::Journal;
 use super::message::Message;
@@ -29,8 +30,10 @@ pub enum ConnectionPlacement {
 pub(crate) struct Shared {
     pub(crate) reactors: usize,
     pub(crate) directory: RcuCell<Directory>,
-    pub(crate) settings: Arc<iscsi::Settings>,
-    pub(crate) fence_timeout: Duration,
+    /// For connections that come from now on.
+    settings: RcuCell<Arc<iscsi::Settings>>,
+    /// In nanoseconds.
+    fence_timeout: AtomicU64,
     pub(crate) shard_placement: ShardPlacement,
     pub(crate) shard_bytes: u64,
     pub(crate) connection_placement: ConnectionPlacement,
@@ -38,6 +41,7 @@ pub(crate) struct Shared {
     epoch_ms: u64,
     pub(crate) saver: Saver,
     pub(crate) journal: Journal,
+    /// Of reactors that start.
     pub(crate) slow_io: SlowLimit,
     senders: OnceLock<Vec<ExternalSender<Message>>>,
     connections: AtomicU32,
@@ -65,8 +69,8 @@ impl Shared {
         let shared = Arc::new(Self {
             reactors: config.reactors,
             directory: RcuCell::new(Directory::default()),
-            settings: Arc::new(config.settings),
-            fence_timeout: config.fence_timeout,
+            settings: RcuCell::new(Arc::new(config.settings)),
+            fence_timeout: AtomicU64::new(nanos(config.fence_timeout)),
             shard_placement: config.shard_placement,
             shard_bytes: config.shard_bytes,
             connection_placement: config.connection_placement,
@@ -86,6 +90,28 @@ impl Shared {
     /// Tells the reactors' addresses, once they are known.
     pub(crate) fn set_senders(&self, senders: Vec<ExternalSender<Message>>) {
         assert!(self.senders.set(senders).is_ok(), "the reactors start once");
+    }
+
+    /// How a connection that comes now is to behave.
+    pub(crate) fn settings(&self) -> Arc<iscsi::Settings> {
+        Arc::clone(self.settings.load(&rcu::pin()))
+    }
+
+    /// How long a reservation command that comes now may take.
+    pub(crate) fn fence_timeout(&self) -> Duration {
+        Duration::from_nanos(self.fence_timeout.load(Ordering::Relaxed))
+    }
+
+    /// Has connections and reservation commands that come from now on take other times.
+    pub(crate) fn set_timing(&self, timing: &Timing) {
+        let settings = iscsi::Settings {
+            login_timeout: timing.login_timeout,
+            nop_interval: timing.nop_interval,
+            ..iscsi::Settings::clone(&self.settings())
+        };
+        self.settings.store(Arc::new(settings), &rcu::pin());
+        let fence_timeout = nanos(timing.fence_timeout);
+        self.fence_timeout.store(fence_timeout, Ordering::Relaxed);
     }
 
     /// The way to a reactor from any thread.
@@ -150,6 +176,10 @@ impl Shared {
     pub(crate) fn connection_closed(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The wall clock at the zero of the monotonic one; it is not followed when it is set.

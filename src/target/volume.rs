@@ -31,9 +31,11 @@ pub(crate) struct Volume {
     pub(crate) store: Arc<dyn Store>,
     /// Sessions at once; it may change at any time, and holds for logins from then on.
     pub(crate) sessions_max: AtomicU32,
-    pub(crate) registrations_max: u32,
+    /// Registrations; it may change as well.
+    pub(crate) registrations_max: AtomicU32,
     pub(crate) reservation_scope: ReservationScope,
-    pub(crate) access: Access,
+    /// Who may log in; it may change at any time, and holds for logins from then on.
+    pub(crate) access: RcuCell<Access>,
     /// Tokens that stand for data of this volume (POPULATE TOKEN); each can be revoked by a write.
     pub(crate) tokens: RcuCell<Vec<Arc<super::tokens::Rod>>>,
     /// Reads yield zeros and need no buffer.
@@ -62,14 +64,6 @@ impl Access {
     /// Whether networks and names let this initiator log in. What it has to prove is another matter.
     pub(crate) fn is_open_to(&self, peer: IpAddr, initiator: &IscsiName) -> bool {
         self.rules.admit(peer, initiator).is_ok()
-    }
-
-    /// The CHAP policies that a session of this volume has satisfied.
-    pub(crate) fn proved_by_session(&self) -> &[Arc<ChapPolicy>] {
-        match &self.auth {
-            AuthPolicy::Chap(policy) => std::slice::from_ref(policy),
-            AuthPolicy::None | AuthPolicy::Optional(_) => &[],
-        }
     }
 
     /// Whether who has satisfied these policies has proved enough.

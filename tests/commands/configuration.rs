@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::support::server::Setup;
 use crate::transcript::Transcript;
 
 const GOOD: &str = "\
@@ -86,4 +87,45 @@ fn what_is_wrong_is_named_with_its_place() {
         transcript.run(&format!("config check --config {file}"));
     }
     transcript.matches("config_refusals");
+}
+
+#[test]
+fn a_running_server_reads_it_again() {
+    let rules = |allow: &str| format!("[groups.databases]\nallow = [\"{allow}\"]\n");
+    let server = Setup::default().config(&rules("127.0.0.0/8")).start();
+    server.text(&[
+        "volume",
+        "create",
+        "db-1",
+        "--size",
+        "64MiB",
+        "--backend",
+        "ram",
+        "--group",
+        "databases",
+    ]);
+    let session = server.session(&server.volume("db-1"), "db1");
+    let mut transcript = Transcript::with(&server);
+    transcript.run("config reload");
+    let waits = "reactors = 2\n[san]\nname = \"other\"\nvendor = \"ACME\"\n[log]\nslow_io = \"100ms\"\n\
+                 [tuning]\narena = \"64MiB\"\n";
+    server.reconfigure(&format!("{waits}{}", rules("10.7.0.0/16")));
+    transcript
+        .run("config reload --dry-run")
+        .run("config reload --dry-run --disconnect")
+        .run("config reload")
+        .run("config reload --json");
+    server.reconfigure(&rules("10.7.0.0/33"));
+    transcript.run("config reload");
+    server.reconfigure("[audit]\npath = \"/no/such/directory/audit\"\n");
+    transcript
+        .run("config reload")
+        .run("config show --running --profile latency");
+    let without = Setup::default().start();
+    transcript.matches("config_reload");
+    Transcript::with(&without)
+        .run("config reload")
+        .run("config reload --fast")
+        .matches("config_reload_without_a_file");
+    session.logout();
 }

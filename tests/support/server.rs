@@ -500,6 +500,17 @@ impl Server {
         prlimit(Some(self.pid()), Resource::Fsize, limit).expect("the server is our child");
     }
 
+    /// Writes its configuration file anew; the server learns of it when it is asked to read it again.
+    pub fn reconfigure(&self, toml: &str) {
+        let path = self._sockets.path().join("holdfast.toml");
+        std::fs::write(path, toml).expect("the configuration is written");
+    }
+
+    /// Sends SIGHUP and does not wait.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).expect("it runs");
+    }
+
     /// Sends SIGTERM and does not wait.
     pub fn ask_to_stop(&self) {
         kill_process(self.pid(), Signal::TERM).expect("it still runs");

@@ -15,12 +15,14 @@ mod drains;
 mod keeping;
 mod limits;
 mod monitoring;
+mod reloading;
 mod reservations;
 
 pub use drains::*;
 pub use keeping::*;
 pub use limits::*;
 pub use monitoring::*;
+pub use reloading::*;
 pub use reservations::*;
 
 /// Names of the methods.
@@ -91,6 +93,10 @@ pub mod method {
     pub const SERVER_MEASURE: &str = "server.measure";
     /// What happened: [`super::EventsQuery`] → [`super::EventsView`].
     pub const SERVER_EVENTS: &str = "server.events";
+    /// Reads the configuration again: [`super::ConfigReload`] → [`super::ConfigReloadView`].
+    pub const CONFIG_RELOAD: &str = "config.reload";
+    /// The configuration in force: no parameters → [`super::RunningConfigView`].
+    pub const CONFIG_SHOW: &str = "config.show";
     /// Drains and stops the server: no parameters → `null`, before it has stopped.
     pub const SERVER_STOP: &str = "server.stop";
     /// Has a new process take the server's place: [`super::ServerUpgrade`] →

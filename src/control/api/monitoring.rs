@@ -262,6 +262,10 @@ pub enum EventKind {
     AuditFailed,
     /// It was opened anew.
     AuditReopened,
+    /// The configuration was read again.
+    ConfigReloaded,
+    /// It was to be, and can't be used.
+    ConfigRefused,
     /// More happened at once than could be taken note of.
     EventsLost,
 }
@@ -285,7 +289,9 @@ impl EventKind {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::BackendError | Self::VolumeFailed | Self::AuditFailed => Severity::Error,
+            Self::BackendError | Self::VolumeFailed | Self::AuditFailed | Self::ConfigRefused => {
+                Severity::Error
+            }
             Self::LoginRefused
             | Self::SessionLost
             | Self::SessionLimitNear

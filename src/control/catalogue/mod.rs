@@ -14,6 +14,7 @@ mod file;
 mod inspect;
 mod keeping;
 mod memory;
+mod policy;
 mod portals;
 mod record;
 mod repair;
@@ -134,7 +135,8 @@ impl GroupRow {
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 pub struct Catalogue {
     table: Table,
-    policy: Policy,
+    san: SanName,
+    policy: Mutex<Arc<Policy>>,
     model: Mutex<Arc<Model>>,
     /// Nodes that are out of service, as the table has them: whoever lists volumes asks for them, on a disk
     /// that is full or hangs too.
@@ -204,7 +206,8 @@ impl Catalogue {
         Ok((
             Self {
                 table,
-                policy,
+                san: policy.san.clone(),
+                policy: Mutex::new(Arc::new(policy)),
                 model,
                 drains,
                 unreadable,
@@ -244,16 +247,10 @@ impl Catalogue {
         self.lock().clone()
     }
 
-    /// What the configuration says.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     /// The volume of that name.
     #[must_use]
     pub fn volume(&self, name: &VolumeName) -> Option<Volume> {
-        self.model().volume_named(&self.policy.san, name).cloned()
+        self.model().volume_named(&self.san, name).cloned()
     }
 
     /// Whether the first start is over.
@@ -313,7 +310,7 @@ impl Catalogue {
             access: volume::AccessOverrides::default(),
             backend,
         };
-        let volume = model.create_volume(&self.policy.san, group, new)?.clone();
+        let volume = model.create_volume(&self.san, group, new)?.clone();
         let row = Row {
             made: false,
             volume,
@@ -407,9 +404,9 @@ impl Catalogue {
     pub fn create_group(&self, name: &GroupName) -> Result<(), CatalogueError> {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
-        let group = self.policy.access.model_of(name);
+        let group = self.policy().access.model_of(name);
         let row = GroupRow::of(name, group.settings);
-        model.create_group(&self.policy.san, name.clone(), group)?;
+        model.create_group(&self.san, name.clone(), group)?;
         self.table.put_group(name, &row)?;
         *present = Arc::new(model);
         Ok(())
@@ -426,9 +423,9 @@ impl Catalogue {
     ) -> Result<(), CatalogueError> {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
-        let mut group = model.group(&self.policy.san, name)?.clone();
+        let mut group = model.group(&self.san, name)?.clone();
         group.settings = settings;
-        model.update_group(&self.policy.san, name, group)?;
+        model.update_group(&self.san, name, group)?;
         self.table.put_group(name, &GroupRow::of(name, settings))?;
         *present = Arc::new(model);
         Ok(())
@@ -441,7 +438,7 @@ impl Catalogue {
     pub fn delete_group(&self, name: &GroupName) -> Result<(), CatalogueError> {
         let mut present = self.lock();
         let mut model = Model::clone(&present);
-        model.delete_group(&self.policy.san, name)?;
+        model.delete_group(&self.san, name)?;
         self.table.remove_group(name.as_str())?;
         *present = Arc::new(model);
         Ok(())
@@ -504,9 +501,9 @@ impl Catalogue {
     }
 
     fn make_group_in(&self, model: &mut Model, name: &GroupName) -> Result<(), CatalogueError> {
-        if model.group(&self.policy.san, name).is_err() {
-            let group = self.policy.access.model_of(name);
-            model.create_group(&self.policy.san, name.clone(), group)?;
+        if model.group(&self.san, name).is_err() {
+            let group = self.policy().access.model_of(name);
+            model.create_group(&self.san, name.clone(), group)?;
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct AccessConfig {
     pub allow: Option<Vec<Network>>,
     /// iSCSI names that are let in; an empty list lets all in.
     pub initiators: Option<BTreeSet<IscsiName>>,
+    /// Whether CHAP is asked for at all; left out: as is inherited.
+    pub chap: Option<ChapRule>,
     /// A file of CHAP accounts, of mode 0600.
     pub chap_accounts: Option<PathBuf>,
     /// Refuse sessions without CRC32C on headers and data.
@@ -35,6 +37,16 @@ pub struct AccessConfig {
     pub first_burst_length: Option<Length>,
     /// MaxRecvDataSegmentLength that the target declares (section 13.12).
     pub max_receive_segment: Option<Length>,
+}
+
+/// Whether CHAP is asked for, where no accounts are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChapRule {
+    /// As `[access]` says for a group, and the environment for `[access]`.
+    Inherit,
+    /// It is not, whatever would be inherited.
+    None,
 }
 
 /// What is let in where nothing is configured: loopback and private networks, not the internet.
@@ -81,6 +93,9 @@ impl AccessConfig {
         if let Some(path) = &self.chap_accounts {
             access.auth = AuthPolicy::Chap(chap::read_accounts(path)?);
             origins.chap_accounts = origin;
+        } else if self.chap == Some(ChapRule::None) {
+            access.auth = AuthPolicy::None;
+            origins.chap_accounts = origin;
         }
         if let Some(enforce) = self.enforce_crc {
             access.require_digests = enforce;
@@ -113,6 +128,19 @@ impl AccessConfig {
             return Err(ConfigError::of_key(
                 &format!("{table}.first_burst_length"),
                 format!("expected at most max_burst_length, which is {max}, got {first}"),
+            ));
+        }
+        if let (Some(rule), Some(path)) = (self.chap, &self.chap_accounts) {
+            let rule = match rule {
+                ChapRule::Inherit => "inherit",
+                ChapRule::None => "none",
+            };
+            return Err(ConfigError::of_key(
+                &format!("{table}.chap"),
+                format!(
+                    "expected either chap = \"{rule}\" or chap_accounts, got both; chap_accounts is {}",
+                    path.display()
+                ),
             ));
         }
         Ok(())

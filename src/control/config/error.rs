@@ -39,6 +39,17 @@ impl ConfigError {
         }
     }
 
+    /// An error about the command line.
+    #[must_use]
+    pub fn of_flags(message: impl Into<String>) -> Self {
+        Self {
+            file: None,
+            position: None,
+            key: None,
+            message: message.into(),
+        }
+    }
+
     /// Places an error of the TOML parser in `text`.
     #[must_use]
     pub fn of_toml(file: &Path, text: &str, error: &toml::de::Error) -> Self {

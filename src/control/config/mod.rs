@@ -6,6 +6,7 @@
 mod access;
 pub mod chap;
 mod error;
+pub mod keys;
 mod values;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use access::AccessConfig;
+pub use access::{AccessConfig, ChapRule};
 pub use error::ConfigError;
 pub use values::{
     Advertise, CoreList, Length, Listen, LogFilter, LogFormat, MetricsListen, Network, Span,
@@ -25,6 +26,7 @@ use super::catalogue::Policy;
 use crate::base::limits;
 use crate::base::tuning::Overrides;
 use crate::iscsi::AuthPolicy;
+use crate::target::Redirect;
 use crate::volume::{CommonSettings, InquiryText, NamingAuthority};
 use crate::volume::{GroupName, ReservationScope, SanName};
 
@@ -148,6 +150,15 @@ pub struct PortalConfig {
 }
 
 impl PortalConfig {
+    /// Where it sends logins, if it does.
+    #[must_use]
+    pub fn redirection(&self) -> Option<Redirect> {
+        self.redirect.as_ref().map(|address| Redirect {
+            address: address.to_string(),
+            permanent: self.redirect_permanent,
+        })
+    }
+
     fn redirects_to_itself(&self) -> bool {
         let redirect = self.redirect.as_ref().map(ToString::to_string);
         redirect == Some(self.listen.to_string())

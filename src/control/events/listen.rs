@@ -32,7 +32,7 @@ impl Listener {
         (journal, heard): (Journal, Receiver<Happening>),
         events: Arc<EventLog>,
         catalogue: Arc<Catalogue>,
-        audit: Option<Arc<Audit>>,
+        audit: Arc<Audit>,
     ) -> io::Result<Self> {
         let scribe = Scribe {
             events,
@@ -60,9 +60,7 @@ impl Listener {
                     scribe.events.note(Event::new(EventKind::EventsLost, text));
                 }
                 // One flush for all that had gathered.
-                if let Some(audit) = &scribe.audit {
-                    audit.settle();
-                }
+                scribe.audit.settle();
             }
         };
         let thread = std::thread::Builder::new().name("events".to_owned());
@@ -84,7 +82,7 @@ impl Listener {
 struct Scribe {
     events: Arc<EventLog>,
     catalogue: Arc<Catalogue>,
-    audit: Option<Arc<Audit>>,
+    audit: Arc<Audit>,
 }
 
 impl Scribe {
@@ -143,9 +141,7 @@ impl Scribe {
             }
             Happening::Reservation { volume, entry } => {
                 let name = self.name(*volume);
-                if let Some(audit) = &self.audit {
-                    audit.reservation(&name, entry);
-                }
+                self.audit.reservation(&name, entry);
                 match fence(entry) {
                     Some(event) => event.of_volume(name),
                     None => return,

@@ -109,6 +109,11 @@ pub(in crate::control) struct Bound {
 }
 
 impl Bound {
+    /// Where it will be served.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Takes a socket that listens already.
     ///
     /// # Errors

@@ -11,14 +11,17 @@
 
 mod http;
 mod page;
+mod place;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) use http::Bound;
 pub use http::Endpoint;
 pub use page::{FAMILIES, Family};
 pub(super) use page::{Named, Scrape};
+pub use place::Place;
 
 use self::http::Answer;
 use super::service::Service;
@@ -41,7 +44,7 @@ pub(super) struct Pages {
     /// Whom it asks.
     pub(super) service: Arc<Service>,
     /// Whether each session has metrics of its own.
-    pub(super) sessions: bool,
+    pub(super) sessions: Arc<AtomicBool>,
 }
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -52,10 +55,13 @@ impl Pages {
     /// The answer to a GET.
     fn answer(&self, path: &str) -> Answer {
         match path {
-            "/metrics" => match self.service.metrics(self.sessions).and_then(page::text) {
-                Ok(text) => Answer::ok(OPEN_METRICS, text),
-                Err(error) => Answer::unavailable(PLAIN, format!("{error}\n")),
-            },
+            "/metrics" => {
+                let sessions = self.sessions.load(Ordering::Relaxed);
+                match self.service.metrics(sessions).and_then(page::text) {
+                    Ok(text) => Answer::ok(OPEN_METRICS, text),
+                    Err(error) => Answer::unavailable(PLAIN, format!("{error}\n")),
+                }
+            }
             "/healthz" => Answer::ok(PLAIN, "alive\n".to_owned()),
             "/readyz" => match self.service.readiness() {
                 Ok(()) => Answer::ok(PLAIN, "ready\n".to_owned()),

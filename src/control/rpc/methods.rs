@@ -12,7 +12,7 @@ use crate::control::service::{Progress, Service};
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 32] = [
+pub(super) const NAMES: [&str; 34] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -42,6 +42,8 @@ pub(super) const NAMES: [&str; 32] = [
     method::SERVER_STATUS,
     method::SERVER_MEASURE,
     method::SERVER_EVENTS,
+    method::CONFIG_RELOAD,
+    method::CONFIG_SHOW,
     method::SERVER_STOP,
     method::SERVER_UPGRADE,
     method::SERVER_UPGRADE,
@@ -156,6 +158,8 @@ fn call(
         method::SERVER_STATUS => with(params, |Nothing {}| service.status()),
         method::SERVER_MEASURE => with(params, |Nothing {}| service.measure()),
         method::SERVER_EVENTS => with(params, |query| service.list_events(&query)),
+        method::CONFIG_RELOAD => with(params, |reload| service.reload(&reload)),
+        method::CONFIG_SHOW => with(params, |Nothing {}| service.running_config()),
         method::SERVER_STOP => with(params, |Nothing {}| {
             service.stop();
             Ok(())

@@ -28,6 +28,10 @@ pub(super) fn record(
     params: &Value,
     result: Result<(), &RpcError>,
 ) {
+    // One that is only thought of is a question.
+    if params.get("dry_run").and_then(Value::as_bool) == Some(true) {
+        return;
+    }
     if let Some(audit) = service.audit() {
         let refusal = result.err().map(refusal);
         audit.command(caller, name, params, refusal.as_ref().map_or(Ok(()), Err));

@@ -12,7 +12,7 @@ use crate::control::config::{Config, PortalConfig};
 const VOLUMES_SHOWN_MAX: usize = 4;
 
 /// `ADDR:PORT` of each portal as an initiator is to use it.
-pub(super) fn reachable(portals: &[PortalConfig], bound: &[SocketAddr]) -> Vec<String> {
+pub(in crate::control) fn reachable(portals: &[PortalConfig], bound: &[SocketAddr]) -> Vec<String> {
     portals
         .iter()
         .zip(bound)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+pub(super) use announce::reachable;
 pub use portals::PortalError;
 pub use takeover::TakeOverError;
 
@@ -26,6 +27,7 @@ use super::config::{Config, ConfigError};
 use super::error::ControlError;
 use super::metrics::MetricsError;
 use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError};
+use super::reload::{Host, Reading, Reloader};
 use super::rpc;
 use super::service::{Service, ServiceSettings, StopReason};
 use super::succession::{self, Heir, Predecessor};
@@ -73,7 +75,7 @@ pub enum ServeError {
 ///
 /// What it has to say to whoever started it goes to `out`: one line `listening on ADDR:PORT` for
 /// each portal once all is ready, and how to connect. With an `heir` it takes the place of the server
-/// that started this process.
+/// that started this process. The host reads the configuration again, which was read as `reading`.
 ///
 /// # Errors
 /// It can't start; nothing is served then, or the server that was to be replaced goes on.
@@ -82,6 +84,7 @@ pub fn run(
     tuning: Tuning,
     launch: &dyn Launch,
     heir: Option<&Heir>,
+    (host, reading): (Box<dyn Host>, Reading),
     out: &mut dyn Write,
 ) -> Result<(), ServeError> {
     let (stop, stopped) = crossbeam_channel::bounded(1);
@@ -91,6 +94,7 @@ pub fn run(
         None => Running::start(config, tuning, launch, stop)?,
         Some(heir) => Running::take_over(config, tuning, launch, stop, heir)?,
     };
+    running.may_reload(host, reading);
     running.announce(out);
     if heir.is_none() {
         succession::announce_ready();
@@ -184,6 +188,13 @@ impl Running {
         &self.portals
     }
 
+    /// From now on the configuration can be read again.
+    fn may_reload(&self, host: Box<dyn Host>, started: Reading) {
+        let (bound, metrics) = (self.portals.clone(), self.watching.metrics_place());
+        let reloader = Reloader::new(host, started, bound, metrics);
+        self.service.set_reloader(reloader);
+    }
+
     /// Prints how to connect, and that it listens.
     pub fn announce(&self, out: &mut dyn Write) {
         let volumes: Vec<VolumeView> = self
@@ -201,7 +212,7 @@ impl Running {
     }
 
     /// Waits for the word to stop, then drains and stops. At each word from `hung_up`, files that may
-    /// have been moved away are opened anew.
+    /// have been moved away are opened anew, and the configuration is read again.
     pub fn until(self, stopped: &Receiver<StopReason>, hung_up: &Receiver<()>) {
         // The service holds a sender, so there is no end but a word.
         let mut hang_ups = hung_up.clone();
@@ -209,7 +220,7 @@ impl Running {
             crossbeam_channel::select! {
                 recv(stopped) -> reason => break reason,
                 recv(hang_ups) -> word => match word {
-                    Ok(()) => self.reopen(),
+                    Ok(()) => self.hang_up(),
                     Err(_) => hang_ups = crossbeam_channel::never(),
                 }
             }
@@ -236,17 +247,17 @@ impl Running {
         std::mem::forget(self);
     }
 
-    /// Opens files anew that may have been moved away.
-    fn reopen(&self) {
+    /// Opens files anew that may have been moved away, and reads the configuration again.
+    fn hang_up(&self) {
         if let Some(audit) = self.service.audit() {
             audit.reopen();
         }
+        self.service.reload_on_hang_up();
     }
 
     /// Drains and stops.
     pub fn stop(self) {
         let Self {
-            config,
             plane,
             rpc,
             service,
@@ -258,7 +269,7 @@ impl Running {
         // It has until the drain is over to leave nothing behind; a restart sees to the rest.
         service.stop_work();
         watching.note_stop(&service);
-        let dropped = plane.drain(config.limits.drain_timeout.0);
+        let dropped = plane.drain(service.logout_timeout());
         if dropped > 0 {
             tracing::warn!(dropped, "sessions did not log out in time");
         }

@@ -8,7 +8,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::control::catalogue::WantedPortal;
 use crate::control::config::PortalConfig;
 use crate::control::plane::PortalSocket;
-use crate::target::Redirect;
 
 /// Connections that wait to be accepted: a whole cluster may log in at once.
 const BACKLOG: i32 = 1024;
@@ -85,10 +84,7 @@ pub(super) fn sockets(
         listener,
         tag,
         advertise: portal.advertise.as_ref().map(ToString::to_string),
-        redirect: portal.redirect.as_ref().map(|address| Redirect {
-            address: address.to_string(),
-            permanent: portal.redirect_permanent,
-        }),
+        redirect: portal.redirection(),
     });
     sockets.collect()
 }

@@ -1,5 +1,5 @@
 //! Ctrl-C and SIGTERM: the first one drains, the second one ends at once. SIGHUP: files that may have
-//! been moved away are opened anew.
+//! been moved away are opened anew, and the configuration is read again.
 
 use std::io;
 

@@ -9,11 +9,11 @@ use crossbeam_channel::Receiver;
 
 use super::ServeError;
 use crate::control::api::EventKind;
-use crate::control::audit::Audit;
+use crate::control::audit::{Audit, AuditFile};
 use crate::control::catalogue::Catalogue;
 use crate::control::config::Config;
 use crate::control::events::{Event, Listener};
-use crate::control::metrics::{Bound, Endpoint, Pages};
+use crate::control::metrics::{Bound, Endpoint, MetricsError, Place};
 use crate::control::service::Service;
 use crate::target::{Happening, Journal};
 
@@ -74,22 +74,15 @@ impl Prepared {
         catalogue: &Arc<Catalogue>,
     ) -> Result<Watching, ServeError> {
         let events = service.events();
-        let audit = config.audit.path.as_deref();
-        let audit = audit.map(|path| Audit::open(path, events.clone()).map(Arc::new));
-        let audit = audit.transpose()?;
-        if let Some(audit) = &audit {
-            service.set_audit(audit.clone());
-        }
+        let file = config.audit.path.as_deref().map(AuditFile::open);
+        let audit = Arc::new(Audit::new(file.transpose()?, events.clone()));
+        service.set_audit(audit.clone());
         let told = (self.journal, self.heard);
         let listener = Listener::start(told, events.clone(), catalogue.clone(), audit)?;
-        let pages = Pages {
-            service: service.clone(),
-            sessions: config.metrics.sessions,
-        };
         Ok(Watching {
             listener,
-            waiting: self.metrics.map(|bound| (bound, pages)),
-            metrics: None,
+            waiting: self.metrics,
+            metrics: Arc::new(Place::new(service, config.metrics.sessions)),
         })
     }
 }
@@ -97,24 +90,30 @@ impl Prepared {
 /// What runs.
 pub(super) struct Watching {
     listener: Listener,
-    /// Metrics that are not served yet.
-    waiting: Option<(Bound, Pages)>,
-    metrics: Option<Endpoint>,
+    /// Where metrics will be served.
+    waiting: Option<Bound>,
+    metrics: Arc<Place>,
 }
 
 impl Watching {
     /// Keeps events on disk and answers scrapers from now on.
-    pub(super) fn begin(&mut self, service: &Service, catalogue: &Catalogue) -> io::Result<()> {
+    pub(super) fn begin(
+        &mut self,
+        service: &Service,
+        catalogue: &Catalogue,
+    ) -> Result<(), MetricsError> {
         service.events().keep_in(catalogue.directory());
-        if let Some((bound, pages)) = self.waiting.take() {
-            self.metrics = Some(bound.serve(pages)?);
-        }
-        Ok(())
+        self.metrics.move_to(self.waiting.take())
     }
 
     /// Where metrics are served.
     pub(super) fn metrics(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().map(Endpoint::address)
+        self.metrics.address()
+    }
+
+    /// The endpoint, for whoever moves it.
+    pub(super) fn metrics_place(&self) -> Arc<Place> {
+        self.metrics.clone()
     }
 
     /// The server serves, in the place of the process `predecessor` if there was one.
@@ -138,7 +137,7 @@ impl Watching {
 
     /// Ends, once the reactors have: all that they have told is written down first.
     pub(super) fn finish(self) {
-        drop(self.metrics);
+        self.metrics.close();
         self.listener.finish();
     }
 }

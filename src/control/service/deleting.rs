@@ -114,7 +114,7 @@ impl Service {
         if !sessions.is_empty() && force {
             let dismissed = self
                 .plane
-                .dismiss_volume(volume.id, self.settings.logout_timeout);
+                .dismiss_volume(volume.id, self.settings().logout_timeout);
             let dropped = dismissed.map_err(|error| about_volume(&volume.name, &error))?;
             tracing::info!(
                 volume = %volume.name, sessions = sessions.len(), dropped,

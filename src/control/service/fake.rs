@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_types, reason = "a test double off the I/O path")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::reservation::{
     evict_all, evict_key, history,
 };
 use crate::target::{
-    Change, Cleared, Company, Drain, Forecast, HoldPlan, IdentityInfo, InFlight, Limits,
-    Measurement, Preemption, ReservationReport, SessionInfo, Tally,
+    Access, Change, Cleared, Company, Drain, Forecast, HoldPlan, IdentityInfo, InFlight, Limits,
+    Measurement, Preemption, Redirect, ReservationReport, SessionInfo, Tally, Timing, Unwelcome,
 };
 use crate::volume::VolumeId;
 
@@ -88,6 +88,7 @@ struct State {
     refusal_once: Option<String>,
     calls: Vec<&'static str>,
     limits: Vec<(VolumeId, Option<Arc<Limits>>)>,
+    timing: Option<Timing>,
 }
 
 impl Default for State {
@@ -105,6 +106,7 @@ impl Default for State {
             refusal_once: None,
             calls: Vec::new(),
             limits: Vec::new(),
+            timing: None,
         }
     }
 }
@@ -152,6 +154,11 @@ impl FakePlane {
     /// Lets the next volume that is to be served fail.
     pub(crate) fn refuse_next_attach(&self, message: &str) {
         self.state.lock().unwrap().refusal_once = Some(message.to_owned());
+    }
+
+    /// The times that it was told of last.
+    pub(crate) fn timing(&self) -> Option<Timing> {
+        self.state.lock().unwrap().timing
     }
 
     /// As after a restart.
@@ -266,7 +273,12 @@ impl DataPlane for FakePlane {
         self.detach_volume(id, false)
     }
 
-    fn set_sessions_max(&self, id: VolumeId, sessions_max: u32) -> Result<(), PlaneError> {
+    fn set_places(
+        &self,
+        id: VolumeId,
+        sessions_max: u32,
+        registrations_max: u32,
+    ) -> Result<(), PlaneError> {
         let mut state = self.state.lock().unwrap();
         if let Some(message) = &state.refusal {
             return Err(PlaneError::Failed(message.clone()));
@@ -276,6 +288,69 @@ impl DataPlane for FakePlane {
             .get_mut(&id)
             .ok_or(PlaneError::UnknownVolume)?;
         volume.sessions_max = sessions_max;
+        volume.registrations_max = registrations_max;
+        Ok(())
+    }
+
+    fn set_access(&self, id: VolumeId, access: Access) -> Result<(), PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        let volume = state.volumes.get_mut(&id);
+        volume.ok_or(PlaneError::UnknownVolume)?.access = access;
+        Ok(())
+    }
+
+    /// Judges by address alone.
+    fn unwelcome(
+        &self,
+        proposed: BTreeMap<VolumeId, Access>,
+    ) -> Result<Vec<Unwelcome>, PlaneError> {
+        let state = self.state.lock().unwrap();
+        let judge = |session: &SessionInfo| {
+            let volume = session.volume.unwrap();
+            let access = proposed.get(&volume);
+            let rules = &access.unwrap_or(&state.volumes[&volume].access).rules;
+            let initiator = session.initiator.parse().unwrap();
+            let denied = rules.admit(session.address.ip(), &initiator).err()?;
+            Some(Unwelcome {
+                volume,
+                tsih: session.tsih,
+                initiator: session.initiator.clone(),
+                address: session.address,
+                rule: denied.into(),
+            })
+        };
+        Ok(state.sessions.iter().filter_map(judge).collect())
+    }
+
+    fn end_sessions(
+        &self,
+        sessions: BTreeSet<(VolumeId, u16)>,
+        _: Duration,
+    ) -> Result<usize, PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        let stays = |session: &SessionInfo| {
+            let volume = session.volume.unwrap();
+            !sessions.contains(&(volume, session.tsih))
+        };
+        state.sessions.retain(stays);
+        Ok(0)
+    }
+
+    fn set_timing(&self, timing: &Timing) -> Result<(), PlaneError> {
+        self.state.lock().unwrap().timing = Some(*timing);
+        Ok(())
+    }
+
+    fn set_portal(
+        &self,
+        position: usize,
+        advertise: Option<String>,
+        redirect: Option<Redirect>,
+    ) -> Result<(), PlaneError> {
+        let mut state = self.state.lock().unwrap();
+        let portal = &mut state.portals[position];
+        portal.advertise = advertise;
+        portal.redirect = redirect;
         Ok(())
     }
 

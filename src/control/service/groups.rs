@@ -14,7 +14,7 @@ impl Service {
         let model = self.catalogue.model();
         let groups = model
             .sans()
-            .get(&self.catalogue.policy().san)
+            .get(self.catalogue.san())
             .map(|san| san.groups.keys());
         groups
             .into_iter()
@@ -29,7 +29,7 @@ impl Service {
     /// There is none.
     pub fn show_group(&self, select: &GroupSelect) -> Result<GroupView, ControlError> {
         let model = self.catalogue.model();
-        let san = model.sans().get(&self.catalogue.policy().san);
+        let san = model.sans().get(self.catalogue.san());
         if !san.is_some_and(|san| san.groups.contains_key(&select.name)) {
             let group = format!("group {}", select.name);
             let message = format!("{group} does not exist");
@@ -67,7 +67,7 @@ impl Service {
     /// did not take a volume's limits, which then hold from the next start.
     pub fn set_group(&self, set: &GroupSet) -> Result<GroupView, ControlError> {
         let _turn = self.take_turn();
-        let san = &self.catalogue.policy().san;
+        let san = self.catalogue.san();
         let before = self.catalogue.model().group(san, &set.name)?.settings;
         let mut settings = before;
         settings.limits = limits::of_group_set(set, &before.limits)?;

@@ -71,7 +71,7 @@ impl Service {
     pub(super) fn limit_group(&self, name: &GroupName) -> Result<(), ControlError> {
         let model = self.catalogue.model();
         let mut result = Ok(());
-        for volume in model.volumes_of(&self.catalogue.policy().san, name) {
+        for volume in model.volumes_of(self.catalogue.san(), name) {
             if self.problems().contains_key(&volume.id) {
                 continue;
             }

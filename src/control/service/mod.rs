@@ -17,6 +17,7 @@ mod limits;
 mod long_work;
 mod monitoring;
 mod refusal;
+mod reloading;
 pub(super) mod reservation_views;
 mod reservations;
 mod reverting;
@@ -49,6 +50,7 @@ use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_f
 use super::error::{ControlError, ErrorKind};
 use super::events::{Event, EventLog};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
+use super::reload::Reloader;
 use super::succession::Predecessor;
 use crate::backend::{Bequest, Intent, Means, Store, Workers};
 use crate::base::clock::Instant;
@@ -56,6 +58,7 @@ use crate::volume::{VolumeId, VolumeName};
 
 pub use self::first_start::GROUP_DEFAULT;
 pub use self::long_work::{Progress, Unheard};
+pub use self::reloading::Live;
 
 /// What the operations need of the configuration, beside the catalogue's policy.
 #[derive(Debug, Clone, Copy)]
@@ -86,10 +89,10 @@ pub enum StopReason {
 pub struct Service {
     catalogue: Arc<Catalogue>,
     plane: Arc<dyn DataPlane>,
-    settings: ServiceSettings,
+    settings: Mutex<ServiceSettings>,
     stop: Sender<StopReason>,
     /// `ADDR:PORT` of each portal as initiators are to reach it; set when they are open.
-    portals: OnceLock<Vec<String>>,
+    portals: Mutex<Option<Vec<String>>>,
     /// Opens stores, and knows those that are open.
     stores: Stores,
     /// Held during a change, so that changes take turns.
@@ -118,6 +121,8 @@ pub struct Service {
     work: LongWork,
     /// Volumes whose files were removed while they are served.
     orphaned: Mutex<BTreeSet<VolumeId>>,
+    /// Reads the configuration again; set when all is served.
+    reloader: OnceLock<Reloader>,
 }
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -136,9 +141,9 @@ impl Service {
         Self {
             catalogue,
             plane,
-            settings,
+            settings: Mutex::new(settings),
             stop,
-            portals: OnceLock::new(),
+            portals: Mutex::new(None),
             stores,
             turn: Mutex::new(()),
             predecessor: OnceLock::new(),
@@ -153,6 +158,7 @@ impl Service {
             limit_book: Mutex::new(LimitBook::default()),
             work: LongWork::default(),
             orphaned: Mutex::new(BTreeSet::new()),
+            reloader: OnceLock::new(),
         }
     }
 
@@ -214,8 +220,7 @@ impl Service {
 
     /// Says how initiators reach the portals, once they are open.
     pub fn set_portals(&self, portals: Vec<String>) {
-        // Set once, by the server's start; a second time would change nothing.
-        let _ = self.portals.set(portals);
+        *self.told_portals() = Some(portals);
     }
 
     /// Sessions that are logged in.
@@ -247,10 +252,10 @@ impl Service {
         Ok(ServerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            san: self.catalogue.policy().san.to_string(),
+            san: self.catalogue.san().to_string(),
             data: self.catalogue.directory().to_owned(),
             portals: self.portals(),
-            reactors: self.settings.reactors,
+            reactors: self.settings().reactors,
             volumes: self.catalogue.model().live_volumes().count(),
             sessions: self.plane.sessions()?.len(),
         })
@@ -284,7 +289,17 @@ impl Service {
     }
 
     fn portals(&self) -> Vec<String> {
-        self.portals.get().cloned().unwrap_or_default()
+        self.told_portals().clone().unwrap_or_default()
+    }
+
+    fn told_portals(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        // They are replaced as a whole.
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settings(&self) -> ServiceSettings {
+        // It is copied as a whole.
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_turn(&self) -> MutexGuard<'_, ()> {
@@ -346,7 +361,8 @@ impl Service {
         let handed_over = self.stores.is_inherited(volume.id);
         let store = open()?;
         let settings = &volume.settings;
-        let common = &self.catalogue.policy().settings;
+        let policy = self.catalogue.policy();
+        let common = &policy.settings;
         let config = VolumeConfig {
             id: volume.id,
             iqn: volume.target_name.to_string(),
@@ -357,10 +373,10 @@ impl Service {
             read_only: settings.read_only,
             removable: settings.removable,
             sessions_max: self.sessions_max(volume),
-            registrations_max: self.settings.registrations_max,
+            registrations_max: self.settings().registrations_max,
             reservation_scope: settings.reservation_scope,
             store,
-            access: self.catalogue.policy().access.of(&volume.group).clone(),
+            access: policy.access.of(&volume.group).clone(),
             reservation: Some(reservation),
             history,
             handed_over,

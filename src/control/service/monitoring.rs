@@ -69,7 +69,7 @@ impl Service {
         if self.stopping.load(Ordering::Acquire) {
             return Err("draining: the server stops".to_owned());
         }
-        if self.portals.get().is_none() {
+        if self.told_portals().is_none() {
             return Err("starting: the portals are not open yet".to_owned());
         }
         if let Err(error) = self.plane.sessions() {

@@ -53,7 +53,9 @@ impl Service {
     /// Sets what changes while initiators are at work.
     fn set_live(&self, volume: &Volume, next: VolumeSettings) -> Result<(), ControlError> {
         let set = self.catalogue.set_volume(volume, next)?;
-        let told = self.plane.set_sessions_max(set.id, self.sessions_max(&set));
+        let (sessions, registrations) =
+            (self.sessions_max(&set), self.settings().registrations_max);
+        let told = self.plane.set_places(set.id, sessions, registrations);
         let told = told.map_err(|error| about_volume(&volume.name, &error));
         told.and_then(|()| self.limit(&set))
             .inspect_err(|_| self.set_back(volume))

@@ -205,7 +205,7 @@ impl Service {
         let mut names = create.volumes.clone();
         if let Some(group) = &create.group {
             let model = self.catalogue.model();
-            let san = &self.catalogue.policy().san;
+            let san = self.catalogue.san();
             model.group(san, group)?;
             let members = model.volumes_of(san, group);
             names.extend(members.filter(|v| v.is_live()).map(|v| v.name.clone()));

@@ -17,10 +17,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
+use std::sync::Mutex;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What a running server knows that its successor needs, beside what the data path knows.
 #[derive(Debug)]
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 pub struct Predecessor {
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -29,9 +33,12 @@ pub struct Predecessor {
     lock: OwnedFd,
     /// The portals as they were configured.
     portals: Vec<SocketAddr>,
-    /// Where metrics are served, as configured, and the listening socket.
-    metrics: Option<(SocketAddr, OwnedFd)>,
+    /// Where metrics are served; that may change while this process serves.
+    metrics: Mutex<Option<MetricsSocket>>,
 }
+
+/// Where metrics are served, as configured, and the listening socket.
+type MetricsSocket = (SocketAddr, Arc<OwnedFd>);
 
 /// A new process that is ready to take over.
 #[derive(Debug)]
@@ -58,6 +65,7 @@ pub struct Succession {
     pub confirmed: Result<(), String>,
 }
 
+#[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
 impl Predecessor {
     /// Takes note of how this process was started, while its program is still in its place. `lock` is that
     /// of the data directory; `metrics` is where metrics are served, and the socket.
@@ -77,8 +85,22 @@ impl Predecessor {
             data: std::fs::canonicalize(data)?,
             lock,
             portals,
-            metrics,
+            metrics: Mutex::new(metrics.map(|(address, socket)| (address, Arc::new(socket)))),
         })
+    }
+
+    /// Takes note that metrics are served there from now on, or nowhere.
+    pub fn set_metrics(&self, metrics: Option<(SocketAddr, OwnedFd)>) {
+        let metrics = metrics.map(|(address, socket)| (address, Arc::new(socket)));
+        *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = metrics;
+    }
+
+    fn metrics(&self) -> Option<MetricsSocket> {
+        // It is replaced as a whole.
+        self.metrics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Passes if whoever looks after this process lets another one take its place.
@@ -106,7 +128,7 @@ impl Predecessor {
             clock_zero_nanos: Instant::zero_nanos(),
             catalogue: TABLES_VERSION,
             data: self.data.clone(),
-            metrics: self.metrics.as_ref().map(|(address, _)| *address),
+            metrics: self.metrics().map(|(address, _)| address),
         };
         successor.tell(&ToSuccessor::Greeting(greeting), &[], what)?;
         match successor.hear(READY_TIMEOUT, what)? {
@@ -199,17 +221,17 @@ impl Introduced<'_> {
             }
             Bequest::Nothing | Bequest::Memory => (volume, false),
         });
+        let metrics = self.predecessor.metrics();
         let legacy = Legacy {
             stores: stores.collect(),
             portals: self.predecessor.portals.clone(),
-            metrics: self.predecessor.metrics.is_some(),
+            metrics: metrics.is_some(),
             sessions: u32::try_from(streams.len()).unwrap_or(u32::MAX),
             record,
         };
         let sealed = seal(&legacy).map_err(SuccessionError::Estate)?;
-        let metrics = self.predecessor.metrics.iter();
         let descriptors: Vec<BorrowedFd<'_>> = std::iter::once(self.predecessor.lock.as_fd())
-            .chain(metrics.map(|(_, socket)| socket.as_fd()))
+            .chain(metrics.iter().map(|(_, socket)| socket.as_fd()))
             .chain(listeners.iter().map(AsFd::as_fd))
             .chain(files.iter().map(AsFd::as_fd))
             .chain(streams.iter().map(AsFd::as_fd))

@@ -110,14 +110,18 @@ impl Procedure {
         let Ok(initiator) = IscsiName::new(nexus.initiator.name()) else {
             return Ok(None);
         };
-        let proved = self.volume.access.proved_by_session();
+        let proved = self.proof.policies();
         let found = {
             let guard = rcu::pin();
             let mut volumes = self.shared.directory.load(&guard).targets.values();
             let named = volumes.find(|volume| {
+                let access = volume.access.load(&guard);
+                let may_log_in = || {
+                    access.is_open_to(self.peer.ip(), &initiator) && access.is_satisfied_by(proved)
+                };
+                // To its own it has logged in, and stays logged in whatever the rules have become.
                 volume.unit.load(&guard).answers_to(&target.designator)
-                    && volume.access.is_open_to(self.peer.ip(), &initiator)
-                    && volume.access.is_satisfied_by(proved)
+                    && (Arc::ptr_eq(volume, &self.volume) || may_log_in())
             });
             named.map(Arc::clone)
         };

@@ -48,6 +48,7 @@ impl Core {
             attentions: session.attentions,
             cleared: session.cleared,
             buffers: session.buffers.clone(),
+            proved: session.proof.account().map(str::to_owned),
             parameters: session.parameters,
             since: session.since,
             counters: session.counters,

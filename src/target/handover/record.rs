@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// The version of the record's shape.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// All that a target knows and its volumes' catalogue does not. The sessions' sockets go beside it, in
 /// the order of the sessions.
@@ -89,6 +89,8 @@ pub(super) struct SessionRecord {
     pub(super) attentions: AttentionQueue,
     pub(super) cleared: Option<UnitAttention>,
     pub(super) buffers: NexusBuffers,
+    /// The CHAP account that its initiator has proved; no secret.
+    pub(super) proved: Option<String>,
     pub(super) parameters: Parameters,
     pub(super) since: Instant,
     pub(super) counters: Tally,

@@ -10,6 +10,7 @@ use crate::target::core::{Core, Turn};
 use crate::target::home::{Home, Seat};
 use crate::target::message::SessionNexus;
 use crate::target::session::Session;
+use crate::target::terms::Proof;
 use crate::target::volume::Volume;
 use std::collections::HashMap;
 use std::net::TcpStream;
@@ -35,7 +36,7 @@ impl Core {
             tag: record.portal_tag,
             address: record.local.to_string(),
         };
-        let (settings, now) = (Arc::clone(&self.shared.settings), turn.now());
+        let (settings, now) = (self.shared.settings(), turn.now());
         let pool = &mut turn.tick.driver.pool;
         let engine = iscsi::Connection::take_up(record.connection, portal, settings, now, pool);
         let engine = engine.map_err(|error| error.to_string())?;
@@ -57,6 +58,7 @@ impl Core {
             attentions.raise(UnitAttention::InquiryChanged);
         }
         let metered = volume.index;
+        let proof = Proof::handed_over(record.proved, volume.access.load(turn.tick.guard));
         conn.session = Some(Box::new(Session {
             volume,
             nexus: SessionNexus {
@@ -67,6 +69,7 @@ impl Core {
             attentions,
             cleared: record.cleared,
             buffers: record.buffers,
+            proof: Arc::new(proof),
             parameters: record.parameters,
             since: record.since,
             counters: record.counters,
