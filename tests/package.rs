@@ -219,15 +219,13 @@ struct Host {
     directory: TempDir,
 }
 
-const STUBS: [(&str, &str); 3] = [
+const STUBS: [(&str, &str); 4] = [
     (
         "systemctl",
         "case \"$*\" in *is-active*) exit \"${INACTIVE:-0}\" ;; esac",
     ),
-    (
-        "deb-systemd-invoke",
-        "case $1 in reload) exit \"${RELOAD:-0}\" ;; esac",
-    ),
+    ("deb-systemd-invoke", ""),
+    ("holdfast", "exit \"${UPGRADE:-0}\""),
     (
         "deb-systemd-helper",
         "case \"$*\" in *was-enabled*) exit \"${DISABLED:-0}\" ;; esac",
@@ -287,12 +285,13 @@ impl Host {
     }
 }
 
-/// What is started, stopped, reloaded or restarted.
+/// What is started, stopped, reloaded, restarted or replaced.
 fn of_service(calls: &[String]) -> Vec<&str> {
-    let invoke = calls
-        .iter()
-        .filter_map(|call| call.strip_prefix("deb-systemd-invoke "));
-    invoke.filter_map(|call| call.split(' ').next()).collect()
+    let told = calls.iter().filter_map(|call| {
+        let told = call.strip_prefix("deb-systemd-invoke ");
+        told.or_else(|| call.strip_prefix("holdfast "))
+    });
+    told.filter_map(|call| call.split(' ').next()).collect()
 }
 
 const INACTIVE: (&str, &str) = ("INACTIVE", "3");
@@ -336,13 +335,13 @@ fn nothing_starts_without_a_configuration_or_without_systemd() {
 }
 
 #[test]
-fn an_upgrade_reloads_what_runs_and_starts_nothing_else() {
+fn an_upgrade_replaces_what_runs_and_starts_nothing_else() {
     let host = Host::new();
     host.write("var/lib/holdfast/catalogue.redb", "everything");
     let (_, calls) = host.run("prerm", &["upgrade", "0.2.0-1"], &[]);
     assert_eq!(of_service(&calls), [""; 0]);
     let (_, calls) = host.run("postinst", &["configure", "0.0.9-1"], &[]);
-    assert_eq!(of_service(&calls), ["reload"]);
+    assert_eq!(of_service(&calls), ["upgrade"]);
     let stopped = [INACTIVE];
     let (_, calls) = host.run("postinst", &["configure", "0.0.9-1"], &stopped);
     assert_eq!(of_service(&calls), [""; 0]);
@@ -358,8 +357,8 @@ fn an_upgrade_reloads_what_runs_and_starts_nothing_else() {
 #[test]
 fn an_upgrade_that_can_not_take_over_leaves_the_server_alone() {
     let host = Host::new();
-    let (output, calls) = host.run("postinst", &["configure", "0.0.9-1"], &[("RELOAD", "1")]);
-    assert_eq!(of_service(&calls), ["reload"]);
+    let (output, calls) = host.run("postinst", &["configure", "0.0.9-1"], &[("UPGRADE", "1")]);
+    assert_eq!(of_service(&calls), ["upgrade"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("the server of before goes on"), "{told}");
 }

@@ -6,7 +6,7 @@ use crate::transcript::Transcript;
 /// Figures differ from run to run, and with them how wide columns are.
 const MEASURED: [(&str, &str); 4] = [
     (
-        r"\d+(\.\d+)?( ?(%|[kM]\b|[kMGT]i?B/s|µs|us|ms|ns|s\b))?",
+        r"\d+(\.\d+)?( ?(%|[kM]\b|[kKMGT]?i?B/s|µs|us|ms|ns|s\b))?",
         "#",
     ),
     (r"#(\.#|, ?#)+", "#"),

@@ -202,6 +202,8 @@ fn of_sessions(seen: &mut Seen, server: &Server) {
         "server admit",
         "server status",
         "upgrade --check",
+        "config reload --dry-run",
+        "config show --running",
     ] {
         seen.run(Some(server), line);
     }
@@ -215,7 +217,9 @@ fn of_sessions(seen: &mut Seen, server: &Server) {
 #[test]
 fn every_command_prints_what_its_schema_says() {
     let mut seen = Seen::default();
-    let setup = Setup::new(Engine::Mio, 1, "file").data_in(Path::new("/dev/shm"));
+    let setup = Setup::new(Engine::Mio, 1, "file")
+        .data_in(Path::new("/dev/shm"))
+        .config("[limits]\n");
     let server = setup.start();
     of_volumes(&mut seen, &server);
     of_sessions(&mut seen, &server);

@@ -136,7 +136,7 @@ fn metrics_events_and_the_audit_log_go_on() {
         assert!(page.starts_with("HTTP/1.1 200 OK"), "{page}");
         let sessions = page
             .lines()
-            .find(|line| line.starts_with("holdfast_volume_sessions{"));
+            .find(|line| line.starts_with("holdfast_volume_sessions{") && line.contains("\"one\""));
         assert!(sessions.is_some_and(|line| line.ends_with(" 1")), "{page}");
     }
     let events = server.json(&["events"]);

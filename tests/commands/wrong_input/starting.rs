@@ -1,5 +1,6 @@
 //! Servers that can't start where they are told to, and commands that find no server they may ask.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
@@ -130,7 +131,14 @@ fn commands_that_find_no_server() {
     // One that hears nobody any more, one that answers nothing, one that may not be opened.
     drop(UnixListener::bind(path("dead")).expect("a socket"));
     let mute = UnixListener::bind(path("mute")).expect("a socket");
-    let hangs_up = std::thread::spawn(move || drop(mute.accept()));
+    let hangs_up = std::thread::spawn(move || {
+        let (stream, _) = mute.accept().expect("somebody asks");
+        // It hears the question, so that the end of the connection is the answer in every run.
+        let mut question = String::new();
+        BufReader::new(stream)
+            .read_line(&mut question)
+            .expect("a line");
+    });
     let _guarded = UnixListener::bind(path("guarded")).expect("a socket");
     let permissions = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(path("guarded"), permissions).expect("ours");
