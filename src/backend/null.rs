@@ -2,6 +2,7 @@
 
 use super::request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
+    check_range,
 };
 use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::limits::{ATOMIC_WRITE_BYTES_MAX, BUFFER_BYTES_MAX, VOLUME_BYTES_MAX};
@@ -122,5 +123,9 @@ impl Channel for NullChannel {
 
     fn answers_at_once(&self) -> bool {
         true
+    }
+
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), BackendError> {
+        check_range(offset, bytes.len() as u64, self.store.size_bytes())
     }
 }

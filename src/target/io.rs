@@ -289,6 +289,10 @@ impl Core {
         durable: bool,
         turn: &mut Turn<'_, '_>,
     ) {
+        if self.write_in_place(key, &command, range, turn) {
+            // The peer's next bytes may have waited for room in the send queue.
+            return self.pump(key, turn);
+        }
         let Some(buffer) = self.buffer_for(key, range.length, turn) else {
             return self.starve(key, command, turn.now());
         };
