@@ -237,6 +237,17 @@ impl Net {
         events.len() > before
     }
 
+    /// Receives from the next socket that is received from directly in this tick. To be called after
+    /// [`Net::poll`], and again each time that what came is dealt with and given back, until there is
+    /// no more: all sockets then share one buffer in turn, which the nearest cache holds.
+    pub fn receive_next(&mut self, driver: &mut Driver) -> Option<NetEvent> {
+        match &mut self.inner {
+            Inner::Uring(net) => net.receive_next(driver),
+            // Receives in `poll`.
+            Inner::Mio(_) => None,
+        }
+    }
+
     /// To be called from [`App::park`](crate::reactor::App::park): leaves nothing that only polling
     /// would find. Returns whether [`Net::poll`] has something to do at once.
     pub fn park(&mut self, driver: &mut Driver) -> bool {

@@ -420,34 +420,42 @@ impl Core {
     fn poll_net(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let mut events = std::mem::take(&mut self.events);
         self.net.poll(turn.tick.driver, turn.tick.now, &mut events);
-        let busy = !events.is_empty();
+        let mut busy = !events.is_empty();
         for event in events.drain(..) {
-            match event {
-                NetEvent::Accepted {
-                    portal,
-                    stream,
-                    peer,
-                } => {
-                    self.accepted(portal, stream, peer, turn);
+            self.net_event(event, turn);
+        }
+        self.events = events;
+        while let Some(event) = self.net.receive_next(turn.tick.driver) {
+            self.net_event(event, turn);
+            busy = true;
+        }
+        busy
+    }
+
+    fn net_event(&mut self, event: NetEvent, turn: &mut Turn<'_, '_>) {
+        match event {
+            NetEvent::Accepted {
+                portal,
+                stream,
+                peer,
+            } => {
+                self.accepted(portal, stream, peer, turn);
+            }
+            NetEvent::Received { id, bytes } => match self.connection_of(id) {
+                Some(key) => self.received(key, bytes, turn),
+                None => self.net.recycle(bytes),
+            },
+            NetEvent::Sent { id, gather } => {
+                if let Some(key) = self.connection_of(id) {
+                    self.sent(key, gather, turn);
                 }
-                NetEvent::Received { id, bytes } => match self.connection_of(id) {
-                    Some(key) => self.received(key, bytes, turn),
-                    None => self.net.recycle(bytes),
-                },
-                NetEvent::Sent { id, gather } => {
-                    if let Some(key) = self.connection_of(id) {
-                        self.sent(key, gather, turn);
-                    }
-                }
-                NetEvent::Closed { id, error } => {
-                    if let Some(key) = self.connection_of(id) {
-                        self.socket_closed(key, error, turn);
-                    }
+            }
+            NetEvent::Closed { id, error } => {
+                if let Some(key) = self.connection_of(id) {
+                    self.socket_closed(key, error, turn);
                 }
             }
         }
-        self.events = events;
-        busy
     }
 
     /// The connection has something to send; it goes out at the end of the tick.

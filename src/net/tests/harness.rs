@@ -225,9 +225,13 @@ impl App for TestApp {
 
     fn tick(&mut self, tick: &mut Tick<'_, Message>) -> Progress {
         let mut events = std::mem::take(&mut self.events);
-        let busy = self.net.poll(tick.driver, tick.now, &mut events);
+        let mut busy = self.net.poll(tick.driver, tick.now, &mut events);
         events.drain(..).for_each(|event| self.handle(event, tick));
         self.events = events;
+        while let Some(event) = self.net.receive_next(tick.driver) {
+            self.handle(event, tick);
+            busy = true;
+        }
         Progress {
             busy,
             deadline: self.net.next_deadline(),

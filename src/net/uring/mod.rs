@@ -99,8 +99,9 @@ pub(super) struct UringNet {
     /// How many sockets are direct, and until when none is to be.
     direct: usize,
     crowded_until: Instant,
-    /// Sockets to be tried at each poll.
-    polled: Vec<SlotKey>,
+    /// Sockets to be tried in each tick, and how many of the first ones have not been in this.
+    polled: VecDeque<SlotKey>,
+    untried: usize,
     /// Events that came up between polls.
     pending: Vec<NetEvent>,
     sender: Sender,
@@ -136,7 +137,8 @@ impl UringNet {
             queue: VecDeque::new(),
             direct: 0,
             crowded_until: Instant::ZERO,
-            polled: Vec::new(),
+            polled: VecDeque::new(),
+            untried: 0,
             now: Instant::ZERO,
             pending: Vec::new(),
             sender: Sender::default(),
@@ -235,7 +237,7 @@ impl UringNet {
         }
         if socket.direct.is_some() {
             socket.receiving = Receiving::Polled;
-            self.polled.push(id.0);
+            self.polled.push_back(id.0);
         } else {
             self.start_receive(ring(driver), id.0);
         }
@@ -282,6 +284,7 @@ impl UringNet {
     }
 
     pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
+        self.untried = 0;
         for key in std::mem::take(&mut self.polled) {
             if self.sockets.get(key).is_some_and(Socket::is_polled) {
                 self.start_receive(ring(driver), key);
@@ -306,10 +309,12 @@ impl UringNet {
         if !self.queue.is_empty() {
             self.run_queue(ring, now);
         }
-        if !self.polled.is_empty() {
-            self.poll_directly(ring);
-        }
+        self.untried = self.polled.len();
         events.append(&mut self.pending);
+    }
+
+    pub(super) fn receive_next(&mut self, driver: &mut Driver) -> Option<NetEvent> {
+        self.receive_directly(ring(driver))
     }
 
     const fn is_full(&self) -> bool {

@@ -89,7 +89,7 @@ impl UringNet {
         match result {
             Ok(_) if socket.ending.is_none() => {
                 socket.receiving = Receiving::Polled;
-                self.polled.push(key);
+                self.polled.push_back(key);
             }
             Ok(_) => self.finish(key),
             Err(error) => self.end(ring, key, Some(error), true),
@@ -225,52 +225,62 @@ impl UringNet {
         }
     }
 
-    /// Tries each socket that is polled; those that have nothing stay on the list, unless others
-    /// want their place.
-    pub(super) fn poll_directly(&mut self, ring: &mut Ring) {
-        let mut polled = std::mem::take(&mut self.polled);
-        let mut buffer = None;
+    /// Tries the sockets that are polled, until one has something or all that were on the list at
+    /// [`UringNet::poll`] have been tried. Those that have nothing stay on the list, unless others want
+    /// their place.
+    pub(super) fn receive_directly(&mut self, ring: &mut Ring) -> Option<NetEvent> {
+        if self.untried == 0 {
+            return None;
+        }
+        let mut buffer = self.pool.allocate()?;
+        while let Some(key) = self.next_untried() {
+            let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
+                continue;
+            };
+            match direct::receive(&socket.handle, &mut buffer) {
+                Ok(None) => self.found_nothing(ring, key),
+                Ok(Some(1..)) => {
+                    socket.receiving = Receiving::No;
+                    socket.direct = socket.direct.map(|_| self.now);
+                    return Some(NetEvent::Received {
+                        id: SocketId(key),
+                        bytes: RecvBuffer::new(buffer),
+                    });
+                }
+                Ok(_) => {
+                    socket.receiving = Receiving::No;
+                    self.end(ring, key, None, false);
+                }
+                Err(error) => {
+                    socket.receiving = Receiving::No;
+                    self.end(ring, key, Some(error), true);
+                }
+            }
+        }
+        self.pool.give_back(buffer);
+        None
+    }
+
+    fn next_untried(&mut self) -> Option<SlotKey> {
+        self.untried = self.untried.checked_sub(1)?;
+        self.polled.pop_front()
+    }
+
+    /// A polled socket has nothing: it is tried again, or waits in the ring where others want its place.
+    fn found_nothing(&mut self, ring: &mut Ring, key: SlotKey) {
         let (now, crowd) = (self.now, self.is_crowded());
         let others = self.sockets.len() > self.direct;
-        polled.retain(|&key| {
-            let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
-                return false;
-            };
-            if buffer.is_none() {
-                buffer = self.pool.allocate();
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        match socket.direct {
+            Some(since) if crowd || (others && now.since(since) > DIRECT_PATIENCE) => {
+                socket.direct = None;
+                self.direct -= 1;
+                self.start_receive(ring, key);
             }
-            let Some(room) = &mut buffer else { return true };
-            let received = match direct::receive(&socket.handle, room) {
-                Ok(None) => match socket.direct {
-                    Some(since) if crowd || (others && now.since(since) > DIRECT_PATIENCE) => {
-                        socket.direct = None;
-                        self.direct -= 1;
-                        self.start_receive(ring, key);
-                        return false;
-                    }
-                    _ => return true,
-                },
-                received => received,
-            };
-            socket.receiving = Receiving::No;
-            match received {
-                Ok(Some(1..)) => {
-                    socket.direct = socket.direct.map(|_| now);
-                    let bytes = buffer.take().map(RecvBuffer::new);
-                    let id = SocketId(key);
-                    self.pending
-                        .extend(bytes.map(|bytes| NetEvent::Received { id, bytes }));
-                }
-                Ok(_) => self.end(ring, key, None, false),
-                Err(error) => self.end(ring, key, Some(error), true),
-            }
-            false
-        });
-        if let Some(buffer) = buffer {
-            self.pool.give_back(buffer);
+            _ => self.polled.push_back(key),
         }
-        // Ending a socket asks for nothing new, so the list is still the one taken.
-        self.polled = polled;
     }
 }
 
