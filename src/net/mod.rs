@@ -24,7 +24,7 @@ mod tests;
 mod uring;
 
 pub use config::{NetConfig, SocketOptions};
-pub use receive::RecvBuffer;
+pub use receive::{RECEIVE_BYTES_MAX, RecvBuffer};
 
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
@@ -193,9 +193,13 @@ impl Net {
     }
 
     /// Asks for bytes, once: one `Received` follows, or `Closed`. Asking again before that, or
-    /// asking a socket that is gone, does nothing.
-    pub fn receive(&mut self, driver: &mut Driver, id: SocketId) {
-        engine!(self, net => net.receive(driver, id));
+    /// asking a socket that is gone, does nothing. A direct receive takes no more than `bytes_max`;
+    /// others take what fits their buffer.
+    pub fn receive(&mut self, driver: &mut Driver, id: SocketId, bytes_max: usize) {
+        match &mut self.inner {
+            Inner::Uring(net) => net.receive(driver, id, bytes_max),
+            Inner::Mio(net) => net.receive(driver, id),
+        }
     }
 
     /// Sends all of `gather`, at once or with a `Sent` to follow.

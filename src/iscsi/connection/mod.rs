@@ -60,6 +60,8 @@ pub struct Connection {
     /// The kept PDU that is being worked on in the input's stead.
     replay: Option<Replay>,
     scratch: Vec<u8>,
+    /// Bytes of the last PDU with a data segment, all included.
+    pdu_bytes: usize,
     liveness: Liveness,
 }
 
@@ -177,6 +179,7 @@ impl Connection {
             segment: None,
             replay: None,
             scratch: Vec::new(),
+            pdu_bytes: 0,
             liveness: Liveness {
                 heard: now,
                 pinged: None,

@@ -45,6 +45,24 @@ impl Connection {
         ScsiCommand::peek(input.get(passed..)?)
     }
 
+    /// How many bytes to receive next where there is room for `room`: up to the end of a PDU, if those
+    /// to come are as long as the one at hand, or else the last. A data segment that comes whole need
+    /// not be put together first.
+    #[must_use]
+    pub fn bytes_to_receive(&self, room: usize) -> usize {
+        let due = match &self.segment {
+            Some(segment) => segment.body.bytes_left(),
+            None if self.header.is_empty() => 0,
+            None => self.pdu_bytes.saturating_sub(self.header.len()),
+        };
+        let behind = room.saturating_sub(due);
+        let cut = behind.checked_rem(self.pdu_bytes).unwrap_or(0);
+        match room - cut {
+            0 => room,
+            bytes => bytes,
+        }
+    }
+
     /// Goes on by one header or one data segment. `false` when nothing more can be done.
     pub(super) fn step(&mut self, input: &mut &[u8]) -> bool {
         if self.is_closed() {
@@ -135,6 +153,9 @@ impl Connection {
             Phase::Closed => Sink::Discard,
         };
         self.scratch.clear();
+        if got > 0 {
+            self.pdu_bytes = self.header.len().saturating_add(body.bytes_left());
+        }
         self.segment = Some(Segment { sink, body });
         Ok(true)
     }

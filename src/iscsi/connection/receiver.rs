@@ -58,6 +58,11 @@ impl Header {
         self.filled == 0
     }
 
+    /// Bytes of the header that have come, with its digest.
+    pub(crate) const fn len(&self) -> usize {
+        self.filled
+    }
+
     /// Starts over with the next header.
     pub(crate) const fn clear(&mut self) {
         self.filled = 0;

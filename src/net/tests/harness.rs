@@ -141,7 +141,7 @@ impl TestApp {
             let _ = self.net.send(driver, id, gather).unwrap();
         }
         if style != Style::Mute {
-            self.net.receive(driver, id);
+            self.net.receive(driver, id, usize::MAX);
         }
     }
 
@@ -157,7 +157,7 @@ impl TestApp {
                 let style = Style::Hop;
                 tick.outbox.send(next, Message::Adopt { stream, style });
             }
-            _ => self.net.receive(tick.driver, id),
+            _ => self.net.receive(tick.driver, id, 1000),
         }
     }
 

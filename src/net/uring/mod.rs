@@ -65,6 +65,8 @@ struct Socket {
     handle: FileHandle,
     receiving: Receiving,
     sending: Sending,
+    /// Bytes that a direct receive may take.
+    bytes_max: usize,
     /// Whether the last receive left nothing behind.
     likely_empty: bool,
     /// Whether it is received from and sent to by system calls of its own, and when that last
@@ -197,6 +199,7 @@ impl UringNet {
             handle: stream.into(),
             receiving: Receiving::No,
             sending: Sending::No,
+            bytes_max: 0,
             likely_empty: false,
             direct: None,
             ending: None,
@@ -221,7 +224,7 @@ impl UringNet {
             .map_err(|_| Busy)
     }
 
-    pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId) {
+    pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId, bytes_max: usize) {
         let (has_room, is_crowded) = (!self.is_full(), self.is_crowded());
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return;
@@ -229,6 +232,7 @@ impl UringNet {
         if socket.ending.is_some() || !matches!(socket.receiving, Receiving::No) {
             return;
         }
+        socket.bytes_max = bytes_max;
         if is_crowded && socket.direct.take().is_some() {
             self.direct -= 1;
         } else if !is_crowded && has_room && socket.direct.is_none() {

@@ -232,11 +232,12 @@ impl UringNet {
         if self.untried == 0 {
             return None;
         }
-        let mut buffer = self.pool.allocate()?;
+        let mut buffer = self.pool.allocate_direct()?;
         while let Some(key) = self.next_untried() {
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
                 continue;
             };
+            buffer.set_len(socket.bytes_max.clamp(1, buffer.capacity()));
             match direct::receive(&socket.handle, &mut buffer) {
                 Ok(None) => self.found_nothing(ring, key),
                 Ok(Some(1..)) => {

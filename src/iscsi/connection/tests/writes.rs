@@ -146,6 +146,35 @@ fn only_all_data_of_the_task_at_hand_are_taken() {
 }
 
 #[test]
+fn a_receive_is_to_end_with_a_pdu() {
+    for (digests, pdu) in [
+        (&[][..], 48 + 4096),
+        (&["HeaderDigest=CRC32C", "DataDigest=CRC32C"], 52 + 4096 + 4),
+    ] {
+        let mut initiator = Initiator::logged_in(&[FAST, digests].concat());
+        let wanted = |initiator: &Initiator| initiator.connection.bytes_to_receive(10_000);
+        initiator.write(1, 4095, &pattern(4095), true);
+        let rest = initiator.backlog.split_off(1000);
+        let task = initiator.command_event().task;
+        initiator.accept(task, 0..4095);
+        initiator.no_event();
+        assert_eq!(
+            wanted(&initiator),
+            rest.len() + pdu,
+            "the rest and one more"
+        );
+        initiator.backlog = rest;
+        let _ = initiator.data_event();
+        assert_eq!(wanted(&initiator), 2 * pdu);
+        assert_eq!(initiator.connection.bytes_to_receive(1000), 1000);
+        initiator.write(2, 4095, &pattern(4095), true);
+        initiator.backlog.truncate(40);
+        initiator.no_event();
+        assert_eq!(wanted(&initiator), 2 * pdu - 40);
+    }
+}
+
+#[test]
 fn all_three_kinds_make_up_one_write() {
     let mut initiator = Initiator::logged_in(FAST);
     let data = pattern(60_000);
