@@ -299,7 +299,9 @@ impl UringNet {
             };
             self.complete(ring, completion, now);
         }
-        self.lend(ring);
+        if self.lent < self.lent_wanted {
+            self.lend(ring);
+        }
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.wake_listeners(ring, now);
         }
@@ -309,7 +311,9 @@ impl UringNet {
         if !self.polled.is_empty() {
             self.poll_directly(ring);
         }
-        events.append(&mut self.pending);
+        if !self.pending.is_empty() {
+            events.append(&mut self.pending);
+        }
     }
 
     const fn is_full(&self) -> bool {
