@@ -34,24 +34,68 @@ impl Deref for RecvBuffer {
 #[derive(Debug)]
 pub(super) struct ReceivePool {
     pool: Pool,
+    /// Cut from the pool before, and free.
+    free: Vec<Buffer>,
 }
 
 impl ReceivePool {
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
-        Ok(Self {
-            pool: Pool::new(bytes, ARENA_INDEX)?,
-        })
+        let pool = Pool::new(bytes, ARENA_INDEX)?;
+        // As many as there can be, so that giving one back allocates nothing.
+        let free = Vec::with_capacity(pool.arena().len() / RECEIVE_BYTES);
+        Ok(Self { pool, free })
     }
 
+    #[inline]
     pub(super) fn allocate(&mut self) -> Option<Buffer> {
-        self.pool.allocate(RECEIVE_BYTES)
+        let Some(mut buffer) = self.free.pop() else {
+            return self.pool.allocate(RECEIVE_BYTES);
+        };
+        buffer.set_len(RECEIVE_BYTES);
+        Some(buffer)
     }
 
+    #[inline]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
-        self.pool.recycle(buffer);
+        // One of another reactor finds its way home when it is dropped.
+        if self.pool.owns(&buffer) {
+            self.free.push(buffer);
+        }
     }
 
+    #[inline]
     pub(super) fn recycle(&mut self, bytes: RecvBuffer) {
-        self.pool.recycle(bytes.0);
+        self.give_back(bytes.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_given_back_is_the_next_one_and_whole_again() {
+        let mut pool = ReceivePool::new(2 * RECEIVE_BYTES).unwrap();
+        let mut buffer = pool.allocate().unwrap();
+        let address = buffer.as_ptr();
+        buffer.set_len(3);
+        pool.recycle(RecvBuffer::new(buffer));
+        let again = pool.allocate().unwrap();
+        assert_eq!((again.as_ptr(), again.len()), (address, RECEIVE_BYTES));
+    }
+
+    #[test]
+    fn each_pool_gets_its_own_back() {
+        let mut pools = [(), ()].map(|()| ReceivePool::new(RECEIVE_BYTES).unwrap());
+        let [ours, theirs] = &mut pools;
+        let all =
+            |pool: &mut ReceivePool| std::iter::from_fn(|| pool.allocate()).collect::<Vec<_>>();
+        let (buffers, count) = (all(ours), all(theirs).len());
+        assert_eq!(buffers.len(), count);
+        buffers
+            .into_iter()
+            .for_each(|buffer| theirs.give_back(buffer));
+        assert_eq!(all(ours).len(), count);
+        assert_eq!(all(theirs).len(), count);
     }
 }

@@ -229,17 +229,14 @@ impl UringNet {
     /// want their place.
     pub(super) fn poll_directly(&mut self, ring: &mut Ring) {
         let mut polled = std::mem::take(&mut self.polled);
-        let mut buffer = None;
+        let mut spare = self.pool.allocate();
         let (now, crowd) = (self.now, self.is_crowded());
         let others = self.sockets.len() > self.direct;
         polled.retain(|&key| {
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
                 return false;
             };
-            if buffer.is_none() {
-                buffer = self.pool.allocate();
-            }
-            let Some(room) = &mut buffer else { return true };
+            let Some(room) = &mut spare else { return true };
             let received = match direct::receive(&socket.handle, room) {
                 Ok(None) => match socket.direct {
                     Some(since) if crowd || (others && now.since(since) > DIRECT_PATIENCE) => {
@@ -256,17 +253,17 @@ impl UringNet {
             match received {
                 Ok(Some(1..)) => {
                     socket.direct = socket.direct.map(|_| now);
-                    let bytes = buffer.take().map(RecvBuffer::new);
-                    let id = SocketId(key);
-                    self.pending
-                        .extend(bytes.map(|bytes| NetEvent::Received { id, bytes }));
+                    if let Some(buffer) = std::mem::replace(&mut spare, self.pool.allocate()) {
+                        let (id, bytes) = (SocketId(key), RecvBuffer::new(buffer));
+                        self.pending.push(NetEvent::Received { id, bytes });
+                    }
                 }
                 Ok(_) => self.end(ring, key, None, false),
                 Err(error) => self.end(ring, key, Some(error), true),
             }
             false
         });
-        if let Some(buffer) = buffer {
+        if let Some(buffer) = spare {
             self.pool.give_back(buffer);
         }
         // Ending a socket asks for nothing new, so the list is still the one taken.
