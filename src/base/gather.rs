@@ -99,6 +99,15 @@ impl Gather {
         }
     }
 
+    /// All of it, if it lies in one piece.
+    #[must_use]
+    pub fn as_single(&self) -> Option<&[u8]> {
+        match self.segments[..] {
+            [segment] => Some(self.segment(segment)),
+            _ => None,
+        }
+    }
+
     /// Appends to `slices` what remains after the first `skip` bytes.
     pub fn slices<'a>(&'a self, skip: usize, slices: &mut Vec<IoSlice<'a>>) {
         let mut skip = skip;
