@@ -35,8 +35,9 @@ impl Core {
         owner == self.id && self.shards.get(volume).is_some_and(Shard::answers_at_once)
     }
 
-    /// Answers a READ of blocks that lie in memory by copying them from there into what is sent. False
-    /// where that can't be done, or is not permitted; nothing has happened then.
+    /// Answers a READ of blocks that lie in memory here by copying them from there into what is sent.
+    /// False where that can't be done now, or is not permitted; nothing has happened then.
+    #[inline]
     pub(crate) fn read_in_place(
         &mut self,
         key: SlotKey,
@@ -51,11 +52,13 @@ impl Core {
         let Some(session) = conn.session.as_deref_mut() else {
             return false;
         };
-        let Some(shard) = self.shards.get(session.volume.index) else {
+        let (volume, nexus) = (session.volume.index, session.nexus.index);
+        let is_here = session.volume.shards.owner(range.offset) == self.id;
+        let Some(shard) = self.shards.get(volume).filter(|_| is_here) else {
             return false;
         };
-        let nexus = session.nexus.index;
-        if send as usize > INLINE_PAYLOAD_BYTES_MAX
+        if !shard.answers_at_once()
+            || send as usize > INLINE_PAYLOAD_BYTES_MAX
             || !shard.permits(nexus, Access::Read, turn.tick.guard)
         {
             return false;
@@ -70,7 +73,6 @@ impl Core {
         if shown {
             session.counters.read_bytes += u64::from(send);
             session.counters.count_good(Direction::Read);
-            let volume = session.volume.index;
             let stages = Stages::begin(command.arrived, turn.now());
             self.meters.ended(volume, Direction::Read, &stages);
             self.mark_dirty(key);
