@@ -40,37 +40,57 @@ impl Deref for RecvBuffer {
 #[derive(Debug)]
 pub(super) struct ReceivePool {
     pool: Pool,
-    /// The one for direct receives, between two of them.
+    /// Cut from the pool before, and free.
+    free: Vec<Buffer>,
+    /// The large one for direct receives, between two of them.
     direct: Option<Buffer>,
 }
 
 impl ReceivePool {
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
+        let pool = Pool::new(bytes, ARENA_INDEX)?;
+        // As many as there can be, so that giving one back allocates nothing.
+        let free = Vec::with_capacity(pool.arena().len() / RECEIVE_BYTES);
         Ok(Self {
-            pool: Pool::new(bytes, ARENA_INDEX)?,
+            pool,
+            free,
             direct: None,
         })
     }
 
+    #[inline]
     pub(super) fn allocate(&mut self) -> Option<Buffer> {
-        self.pool.allocate(RECEIVE_BYTES)
+        let Some(mut buffer) = self.free.pop() else {
+            return self.pool.allocate(RECEIVE_BYTES);
+        };
+        buffer.set_len(RECEIVE_BYTES);
+        Some(buffer)
     }
 
     /// A buffer for a direct receive, with what length soever; a smaller one where memory is short.
+    #[inline]
     pub(super) fn allocate_direct(&mut self) -> Option<Buffer> {
         let kept = self.direct.take();
         kept.or_else(|| self.pool.allocate(RECEIVE_BYTES_MAX))
             .or_else(|| self.allocate())
     }
 
+    #[inline]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
-        if self.direct.is_none() && buffer.capacity() == RECEIVE_BYTES_MAX {
+        // One of another reactor finds its way home when it is dropped.
+        if !self.pool.owns(&buffer) {
+            return;
+        }
+        if buffer.capacity() == RECEIVE_BYTES {
+            self.free.push(buffer);
+        } else if self.direct.is_none() {
             self.direct = Some(buffer);
         } else {
             self.pool.recycle(buffer);
         }
     }
 
+    #[inline]
     pub(super) fn recycle(&mut self, bytes: RecvBuffer) {
         self.give_back(bytes.0);
     }
@@ -99,8 +119,34 @@ mod tests {
         assert_eq!(direct.capacity(), RECEIVE_BYTES);
         assert!(pool.allocate_direct().is_none());
         pool.give_back(direct);
-        lent.into_iter().for_each(|buffer| pool.give_back(buffer));
-        let direct = pool.allocate_direct().unwrap();
-        assert_eq!(direct.capacity(), RECEIVE_BYTES_MAX);
+        let again = pool.allocate_direct().unwrap();
+        assert_eq!(again.capacity(), RECEIVE_BYTES);
+        drop(lent);
+    }
+
+    #[test]
+    fn the_last_one_given_back_is_the_next_one_and_whole_again() {
+        let mut pool = ReceivePool::new(2 * RECEIVE_BYTES).unwrap();
+        let mut buffer = pool.allocate().unwrap();
+        let address = buffer.as_ptr();
+        buffer.set_len(3);
+        pool.recycle(RecvBuffer::new(buffer));
+        let again = pool.allocate().unwrap();
+        assert_eq!((again.as_ptr(), again.len()), (address, RECEIVE_BYTES));
+    }
+
+    #[test]
+    fn each_pool_gets_its_own_back() {
+        let mut pools = [(), ()].map(|()| ReceivePool::new(RECEIVE_BYTES).unwrap());
+        let [ours, theirs] = &mut pools;
+        let all =
+            |pool: &mut ReceivePool| std::iter::from_fn(|| pool.allocate()).collect::<Vec<_>>();
+        let (buffers, count) = (all(ours), all(theirs).len());
+        assert_eq!(buffers.len(), count);
+        buffers
+            .into_iter()
+            .for_each(|buffer| theirs.give_back(buffer));
+        assert_eq!(all(ours).len(), count);
+        assert_eq!(all(theirs).len(), count);
     }
 }

@@ -7,6 +7,7 @@
 //! [`Shard::put`]. Where it can, a READ is copied from the medium into what is sent, and a WRITE from
 //! what was received into the medium: no buffer stands in between.
 
+use super::connection::Input;
 use super::core::{Core, Turn};
 use super::failure::Failure;
 use super::local::Answer;
@@ -38,8 +39,9 @@ impl Core {
         owner == self.id && self.shards.get(volume).is_some_and(Shard::answers_at_once)
     }
 
-    /// Answers a READ of blocks that lie in memory by copying them from there into what is sent. False
-    /// where that can't be done, or is not permitted; nothing has happened then.
+    /// Answers a READ of blocks that lie in memory here by copying them from there into what is sent.
+    /// False where that can't be done now, or is not permitted; nothing has happened then.
+    #[inline]
     pub(crate) fn read_in_place(
         &mut self,
         key: SlotKey,
@@ -54,11 +56,13 @@ impl Core {
         let Some(session) = conn.session.as_deref_mut() else {
             return false;
         };
-        let Some(shard) = self.shards.get(session.volume.index) else {
+        let (volume, nexus) = (session.volume.index, session.nexus.index);
+        let is_here = session.volume.shards.owner(range.offset) == self.id;
+        let Some(shard) = self.shards.get(volume).filter(|_| is_here) else {
             return false;
         };
-        let nexus = session.nexus.index;
-        if send as usize > INLINE_PAYLOAD_BYTES_MAX
+        if !shard.answers_at_once()
+            || send as usize > INLINE_PAYLOAD_BYTES_MAX
             || !shard.permits(nexus, Access::Read, turn.tick.guard)
         {
             return false;
@@ -73,7 +77,6 @@ impl Core {
         if shown {
             session.counters.read_bytes += u64::from(send);
             session.counters.count_good(Direction::Read);
-            let volume = session.volume.index;
             let stages = Stages::begin(command.arrived, turn.now());
             self.meters.ended(volume, Direction::Read, &stages);
             self.mark_dirty(key);
@@ -119,6 +122,11 @@ impl Core {
         let result = shard.put(range.offset, data, turn.tick.guard);
         let left = rest.len();
         input.leave(left);
+        if left == 0
+            && let Some(buffer) = Input::end(&mut conn.input)
+        {
+            self.net.recycle(buffer);
+        }
         match result {
             Ok(()) => {
                 session.counters.written_bytes += range.length;

@@ -198,6 +198,9 @@ impl Connection {
     pub fn next_event(&mut self, input: &mut &[u8], now: Instant) -> Option<Event> {
         self.link.now = now;
         let offered = input.len();
+        if offered == 0 && self.needs_input() {
+            return None;
+        }
         let event = loop {
             if let Some(event) = self.link.events.pop_front() {
                 break Some(event);

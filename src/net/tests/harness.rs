@@ -3,7 +3,7 @@
 use crate::base::gather::{Gather, Payload};
 use crate::net::{Engine, ListenerId, Net, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::reactor::{
-    App, Config, Driver, ExternalSender, Idle, NotSent, Placement, Progress, Reactors, Source, Tick,
+    App, Config, Driver, ExternalSender, Idle, NotSent, Placement, Reactors, Source, Tick,
 };
 use crate::ring::RingConfig;
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -223,7 +223,7 @@ impl App for TestApp {
         }
     }
 
-    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> Progress {
+    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> bool {
         let mut events = std::mem::take(&mut self.events);
         let mut busy = self.net.poll(tick.driver, tick.now, &mut events);
         events.drain(..).for_each(|event| self.handle(event, tick));
@@ -232,10 +232,11 @@ impl App for TestApp {
             self.handle(event, tick);
             busy = true;
         }
-        Progress {
-            busy,
-            deadline: self.net.next_deadline(),
-        }
+        busy
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.net.next_deadline()
     }
 
     fn park(&mut self, tick: &mut Tick<'_, Message>) -> bool {

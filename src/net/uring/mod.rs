@@ -306,7 +306,9 @@ impl UringNet {
             };
             self.complete(ring, completion, now);
         }
-        self.lend(ring);
+        if self.lent < self.lent_wanted {
+            self.lend(ring);
+        }
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.wake_listeners(ring, now);
         }
@@ -314,7 +316,9 @@ impl UringNet {
             self.run_queue(ring, now);
         }
         self.untried = self.polled.len();
-        events.append(&mut self.pending);
+        if !self.pending.is_empty() {
+            events.append(&mut self.pending);
+        }
     }
 
     pub(super) fn receive_next(&mut self, driver: &mut Driver) -> Option<NetEvent> {
