@@ -65,7 +65,7 @@ impl Connection {
         let due = match &self.segment {
             Some(segment) => segment.body.bytes_left(),
             None if self.header.is_empty() => 0,
-            None => self.pdu_bytes.saturating_sub(self.header.len()),
+            None => self.pdu_bytes.saturating_sub(self.header.received().len()),
         };
         let behind = room.saturating_sub(due);
         let cut = behind.checked_rem(self.pdu_bytes).unwrap_or(0);
@@ -166,7 +166,11 @@ impl Connection {
         self.scratch.clear();
         if got > 0 {
             let body = body(got);
-            self.pdu_bytes = self.header.len().saturating_add(body.bytes_left());
+            self.pdu_bytes = self
+                .header
+                .received()
+                .len()
+                .saturating_add(body.bytes_left());
             self.segment = Some(Segment { sink, body });
         } else {
             // Nothing follows an empty segment, no digest either (RFC 7143 section 11.2.3).
