@@ -19,7 +19,7 @@
 //! | 5 | [`net`] | sockets by io_uring or mio: bytes in and out | know PDUs |
 //! | 5 | [`backend`] | null, ram, file, block; fault and delay: byte ranges | know LBAs or SCSI |
 //! | 6 | [`target`] | portals, sessions, dispatch, task sets, shards, the fence | parse bytes |
-//! | 7 | [`control`] | configuration, catalogue, JSON-RPC, metrics, events, audit | reach the data path but through `target`'s handle |
+//! | 7 | [`control`] | configuration, catalogue, JSON-RPC, metrics, events, audit, succession | reach the data path but through `target`'s handle |
 //! | 7 | [`load`] | the load generator: an initiator, workloads, reports, the floor of the machine | serve |
 //! | 7 | [`profile`] | performance profiles: find, explain, compare; examine the host | change the host |
 //! | 8 | [`cli`] | commands, tables, progress | |

@@ -110,6 +110,7 @@ impl InProcess {
             block_bytes: 512,
             read_only: false,
             removable: false,
+            handed_over: false,
             sessions_max: 128,
             registrations_max: 1024,
             reservation_scope: ReservationScope::Nexus,

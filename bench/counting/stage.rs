@@ -205,6 +205,7 @@ fn volume(case: &Case) -> VolumeConfig {
         block_bytes: 512,
         read_only: false,
         removable: false,
+        handed_over: false,
         sessions_max: SESSIONS_MAX,
         registrations_max: crowd::REGISTRANTS.into(),
         reservation_scope: ReservationScope::Nexus,

@@ -8,7 +8,7 @@
 
 use super::fault::scramble;
 use super::request::{BackendError, Completion, Done, OpKind, Request, Submitted};
-use super::store::{Channel, ChannelId, Harm, Io, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Harm, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
 use crate::ring;
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,10 @@ impl Store for DelayStore {
 
     fn route(&self) -> String {
         self.inner.route()
+    }
+
+    fn bequest(&self) -> std::io::Result<Bequest> {
+        self.inner.bequest()
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

@@ -2,7 +2,7 @@
 //! same requests of the same sequence.
 
 use super::request::{BackendError, Completion, Done, ErrorKind, Op, OpKind, Request, Submitted};
-use super::store::{Channel, ChannelId, Harm, Io, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Harm, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
 use crate::ring;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,10 @@ impl Store for FaultStore {
 
     fn route(&self) -> String {
         self.inner.route()
+    }
+
+    fn bequest(&self) -> std::io::Result<Bequest> {
+        self.inner.bequest()
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

@@ -5,7 +5,7 @@
 use super::fault::scramble;
 use super::ram::RamStore;
 use super::request::{BackendError, Completion, Op, Request, Submitted};
-use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::ring;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,6 +92,10 @@ impl Store for LossyStore {
 
     fn route(&self) -> String {
         self.ram.route()
+    }
+
+    fn bequest(&self) -> std::io::Result<Bequest> {
+        Ok(Bequest::Memory)
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

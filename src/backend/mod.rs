@@ -39,11 +39,11 @@ mod wrapper;
 
 pub use content::{ContentError, Draft, Source, remove_file};
 pub use null::{NullStore, zeros};
-pub use open::{BackendSpec, Intent, Means, OpenError, Opening, open, remove};
+pub use open::{BackendSpec, Intent, Means, OpenError, Opening, inherit, open, remove};
 pub use ram::RamStore;
 pub use request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, OpKind, Request, Submitted,
 };
-pub use store::{Channel, ChannelId, Harm, Io, Properties, Store, Waker, channel_of};
+pub use store::{Bequest, Channel, ChannelId, Harm, Io, Properties, Store, Waker, channel_of};
 pub use workers::Workers;
 pub use wrapper::{Wrapper, WrapperError, check_wrappers};

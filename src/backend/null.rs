@@ -3,7 +3,7 @@
 use super::request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
 };
-use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::limits::{ATOMIC_WRITE_BYTES_MAX, BUFFER_BYTES_MAX, VOLUME_BYTES_MAX};
 use crate::ring;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,6 +87,10 @@ impl Store for NullStore {
 
     fn route(&self) -> String {
         "nowhere: reads are zeros, writes vanish".to_owned()
+    }
+
+    fn bequest(&self) -> std::io::Result<Bequest> {
+        Ok(Bequest::Nothing)
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

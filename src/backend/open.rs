@@ -7,7 +7,7 @@ use super::lossy::LossyStore;
 use super::null::NullStore;
 use super::ram::RamStore;
 use super::request::BackendError;
-use super::store::Store;
+use super::store::{Bequest, Store};
 use super::workers::Workers;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -164,6 +164,9 @@ pub enum OpenError {
         /// What it said.
         source: io::Error,
     },
+    /// What another process leaves is not what the store lives in.
+    #[error("its bytes can't be taken over from another process")]
+    NotInherited,
     /// Memory for the store was refused.
     #[error("cannot map {size_bytes} bytes of memory")]
     Memory {
@@ -226,6 +229,35 @@ pub fn open(spec: &BackendSpec, opening: &Opening<'_>) -> Result<Arc<dyn Store>,
             DelayStore::new(open(inner, opening)?, *hold, *seed)
         }
         BackendSpec::Lossy {} => LossyStore::new(size_bytes).map_err(memory)?,
+    })
+}
+
+/// Opens a store that another process serves at this moment, with what that one leaves.
+///
+/// # Errors
+/// What is wrong and what to do about it.
+pub fn inherit(
+    spec: &BackendSpec,
+    bequest: Bequest,
+    opening: &Opening<'_>,
+) -> Result<Arc<dyn Store>, OpenError> {
+    check_geometry(opening)?;
+    let size_bytes = opening.size_bytes;
+    Ok(match (spec, bequest) {
+        (BackendSpec::Null {}, Bequest::Nothing) => NullStore::new(size_bytes),
+        (BackendSpec::File { path }, Bequest::File(file)) => {
+            file::inherit(file, &opening.directory.join(path), opening)?
+        }
+        (BackendSpec::Block { path }, Bequest::File(file)) => {
+            block::inherit(file, &opening.directory.join(path), opening)?
+        }
+        (BackendSpec::Fault { inner, seed, rules }, bequest) => {
+            FaultStore::new(inherit(inner, bequest, opening)?, rules.clone(), *seed)
+        }
+        (BackendSpec::Delay { inner, seed, hold }, bequest) => {
+            DelayStore::new(inherit(inner, bequest, opening)?, *hold, *seed)
+        }
+        _ => return Err(OpenError::NotInherited),
     })
 }
 

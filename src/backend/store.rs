@@ -5,6 +5,8 @@ use crate::base::buffer::Pool;
 use crate::base::clock::Instant;
 use crate::ring::{self, Ring};
 use std::fmt::Debug;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Names a channel among all of its reactor, so that completions of the reactor's ring find it.
@@ -51,6 +53,13 @@ pub trait Store: Send + Sync + Debug {
         Ok(())
     }
 
+    /// What another process needs to serve the store in this one's place. Nothing may be in flight, and
+    /// after the other has begun this one must not touch the store again.
+    ///
+    /// # Errors
+    /// When descriptors run out, or what was written can't be vouched for.
+    fn bequest(&self) -> io::Result<Bequest>;
+
     /// A way in for the reactor of the calling thread. `id` must be unique among the channels that
     /// are open on that reactor.
     fn channel(self: Arc<Self>, id: ChannelId, waker: Waker) -> Box<dyn Channel>;
@@ -70,6 +79,18 @@ pub enum Harm {
         /// Bytes that are there.
         found: u64,
     },
+}
+
+/// What a process leaves of a store to another one.
+#[derive(Debug)]
+pub enum Bequest {
+    /// Nothing is needed: the store keeps nothing.
+    Nothing,
+    /// The open file or device, and with it the lock on it and the hold that it has, which belong to the
+    /// open file description.
+    File(OwnedFd),
+    /// The bytes are in this process's memory and can't be passed on.
+    Memory,
 }
 
 /// What a request may use of its reactor.

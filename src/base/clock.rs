@@ -3,11 +3,18 @@
 //! Everything else is handed an [`Instant`]: the reactor reads it once per tick, so that protocol
 //! code is deterministic and an I/O costs no clock read of its own.
 
+use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// A moment on the monotonic clock, in nanoseconds since the process first asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// What the system's monotonic clock says at [`Instant::ZERO`].
+static ZERO: OnceLock<u64> = OnceLock::new();
+
+/// A moment on the monotonic clock, in nanoseconds since the process first asked, or since the first
+/// one did of those that took over from each other.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Instant {
     nanos: u64,
 }
@@ -20,12 +27,24 @@ impl Instant {
     #[must_use]
     #[inline]
     pub fn now() -> Self {
-        static START: OnceLock<u64> = OnceLock::new();
         let nanos = monotonic_nanos();
-        let start = *START.get_or_init(|| nanos);
+        let start = *ZERO.get_or_init(|| nanos);
         // Another thread may have read the clock later and stored its reading first.
         let nanos = nanos.saturating_sub(start);
         Self { nanos }
+    }
+
+    /// What the system's monotonic clock says at [`Instant::ZERO`], for a process that is to count from
+    /// there too ([`Instant::count_from`]).
+    #[must_use]
+    pub fn zero_nanos() -> u64 {
+        *ZERO.get_or_init(monotonic_nanos)
+    }
+
+    /// Counts from where another process of this machine does: moments then mean the same in both. To be
+    /// called before this process first asks; false if it comes too late for that.
+    pub fn count_from(zero_nanos: u64) -> bool {
+        zero_nanos <= monotonic_nanos() && ZERO.set(zero_nanos).is_ok()
     }
 
     /// The moment `nanos` nanoseconds after [`Instant::ZERO`].

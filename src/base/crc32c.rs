@@ -18,6 +18,19 @@ impl Crc32c {
         self.0.update(bytes);
     }
 
+    /// Where the computation stands, for [`Crc32c::resume`]: the register, not the digest.
+    #[must_use]
+    pub fn state(&self) -> u32 {
+        low_half(self.0.get_state())
+    }
+
+    /// A digest in progress that another one has left.
+    #[must_use]
+    pub fn resume(state: u32) -> Self {
+        let algorithm = CrcAlgorithm::Crc32Iscsi;
+        Self(Digest::new_with_init_state(algorithm, state.into()))
+    }
+
     /// The digest of everything taken in.
     #[must_use]
     pub fn value(&self) -> u32 {
@@ -54,5 +67,17 @@ mod tests {
         digest.update(&ascending[..5]);
         digest.update(&ascending[5..]);
         assert_eq!(digest.value(), 0x46dd_794e);
+    }
+
+    #[test]
+    fn a_digest_goes_on_where_another_one_stopped() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        for cut in [0, 1, 7, 512, 999, 1000] {
+            let mut first = Crc32c::default();
+            first.update(&bytes[..cut]);
+            let mut second = Crc32c::resume(first.state());
+            second.update(&bytes[cut..]);
+            assert_eq!(second.value(), crc32c(&bytes), "{cut}");
+        }
     }
 }

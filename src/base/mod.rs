@@ -13,6 +13,7 @@ pub mod gather;
 pub mod histogram;
 pub mod limits;
 pub mod mailbox;
+pub(crate) mod pairs;
 pub mod rate;
 pub mod rcu;
 pub mod slots;

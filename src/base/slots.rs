@@ -3,8 +3,10 @@
 //! A completion that arrives after its owner is gone carries a stale key and finds nothing, instead
 //! of finding the slot's next tenant.
 
+use serde::{Deserialize, Serialize};
+
 /// Names one occupancy of one slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SlotKey {
     index: u32,
     generation: u32,
@@ -83,6 +85,39 @@ impl<T> Slots<T> {
             length: 0,
             capacity,
         }
+    }
+
+    /// A slab of these entries under the keys that they had in another one, in any order; nothing where
+    /// a key is beyond `capacity`, stands twice or never was one. Allocated at once.
+    #[must_use]
+    pub fn restored(capacity: u32, entries: Vec<(SlotKey, T)>) -> Option<Self> {
+        let mut slab = Self::with_capacity(capacity);
+        let ends = entries.iter().map(|(key, _)| key.index.saturating_add(1));
+        let end = ends.max().unwrap_or(0);
+        if end > capacity {
+            return None;
+        }
+        let free = || Slot {
+            generation: 1,
+            state: State::Free { next: END },
+        };
+        slab.slots.extend((0..end).map(|_| free()));
+        for (key, value) in entries {
+            let slot = slab.slots.get_mut(key.index as usize)?;
+            if key.generation == 0 || matches!(slot.state, State::Occupied(_)) {
+                return None;
+            }
+            slot.generation = key.generation;
+            slot.state = State::Occupied(value);
+            slab.length += 1;
+        }
+        for (index, slot) in (0..end).zip(&mut slab.slots).rev() {
+            if let State::Free { next } = &mut slot.state {
+                *next = slab.free;
+                slab.free = index;
+            }
+        }
+        Some(slab)
     }
 
     /// Entries present.
@@ -274,6 +309,32 @@ mod tests {
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.get(second), Some(&"second"));
         assert_eq!(SlotKey::from_bits(second.to_bits()), second);
+    }
+
+    #[test]
+    fn a_restored_slab_knows_the_old_keys_and_fills_its_gaps() {
+        let mut old = Slots::with_capacity(4);
+        let keys: Vec<_> = ["a", "b", "c"]
+            .map(|value| old.insert(value).unwrap())
+            .into();
+        old.remove(keys[0]);
+        let again = old.insert("d").unwrap();
+        old.remove(keys[1]);
+        let mut entries: Vec<_> = old.iter().map(|(key, value)| (key, *value)).collect();
+        entries.reverse();
+        let mut new = Slots::restored(4, entries.clone()).unwrap();
+        assert_eq!(new.get(again), Some(&"d"));
+        assert_eq!(new.get(keys[2]), Some(&"c"));
+        assert_eq!((new.get(keys[0]), new.len()), (None, 2));
+        let others = ["e", "f"].map(|value| new.insert(value).unwrap());
+        assert!(new.is_full() && others[0].index() == keys[1].index());
+        assert!(
+            Slots::restored(2, entries.clone()).is_none(),
+            "beyond its capacity"
+        );
+        let twice = [entries.clone(), entries].concat();
+        assert!(Slots::restored(4, twice).is_none(), "a key stands twice");
+        assert!(Slots::restored(1, vec![(SlotKey::from_bits(0), "x")]).is_none());
     }
 
     #[test]

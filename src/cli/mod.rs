@@ -38,6 +38,7 @@ mod snapshot;
 mod table;
 mod time;
 mod top;
+mod upgrade;
 mod values;
 mod volume_image;
 mod volume_set;
@@ -70,6 +71,7 @@ Examples:
   holdfast reservation history db-1                who fenced whom, and when
   holdfast top                                     what it does now, as it does it
   holdfast events --follow                         logins, refusals, fences, failures
+  holdfast upgrade                                 run the new program, and disconnect nobody
   holdfast repair                                  look into a stopped server's data directory
 
 A volume is one iSCSI target with one logical unit, LUN 0. Any number of hosts may log in to it at
@@ -116,6 +118,8 @@ enum Command {
     Top(top::TopArguments),
     /// Show what happened to a running server, and follow what happens
     Events(events::EventsArguments),
+    /// Replace a running server's process, while its initiators stay connected
+    Upgrade(upgrade::UpgradeArguments),
     /// Put load on an iSCSI target and measure it, or measure this machine's floor
     Bench(Box<bench::BenchArguments>),
     /// List, show and compare performance profiles, and examine this host for one
@@ -144,6 +148,7 @@ fn run(cli: Cli, launch: &dyn Launch, out: &mut dyn Write) -> ExitCode {
         Command::Server(command) => client::server(command, out),
         Command::Top(arguments) => top::run(arguments, out),
         Command::Events(arguments) => events::run(arguments, out),
+        Command::Upgrade(arguments) => upgrade::run(arguments, out),
         Command::Bench(arguments) => bench::run(*arguments, out),
         Command::Profile(command) => profile::run(command, out),
         Command::Repair(arguments) => repair::run(&arguments, out),

@@ -14,6 +14,7 @@ use crate::control::config::{
 };
 use crate::control::plane::Launch;
 use crate::control::server;
+use crate::control::succession::{Heir, TAKE_OVER_FLAG};
 use crate::profile::Profile;
 
 const EXAMPLES: &str = "\
@@ -93,6 +94,10 @@ pub(super) struct ServeArguments {
     /// How log lines look, on standard error [default: text]
     #[arg(long, value_enum)]
     log_format: Option<LogFormatArgument>,
+
+    /// Take the place of the server at the other end of standard input; for `holdfast upgrade`
+    #[arg(long, hide = true)]
+    take_over: bool,
 }
 
 /// [`Engine`] as a flag.
@@ -185,13 +190,35 @@ pub(super) fn run(
     launch: &dyn Launch,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    if !arguments.take_over {
+        return serve(arguments, launch, None, out);
+    }
+    // Before anything else: its clock has to be that of the server that it replaces.
+    let heir = Heir::greet().map_err(|error| {
+        let flag = TAKE_OVER_FLAG;
+        Failure::new(format!("{flag} is for `holdfast upgrade` alone: {error}"))
+    })?;
+    let served = serve(arguments, launch, Some(&heir), out);
+    if let Err(failure) = &served {
+        // Where it serves already, nobody listens any more.
+        heir.refuse(&failure.message);
+    }
+    served
+}
+
+fn serve(
+    arguments: ServeArguments,
+    launch: &dyn Launch,
+    heir: Option<&Heir>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let config = arguments.configure()?;
     logging::start(&config.log)?;
     close_environment();
     let profile = Profile::find(&config.profile).map_err(Failure::new)?;
     tracing::info!(profile = profile.name, "{}", profile.description);
     let tuning = profile.tuning.overridden(&config.tuning);
-    server::run(config, tuning, launch, out).map_err(Failure::new)
+    server::run(config, tuning, launch, heir, out).map_err(Failure::new)
 }
 
 /// Where the environment holds secrets, keeps other processes of this user from reading it in

@@ -1,9 +1,13 @@
 //! The real data path behind [`DataPlane`]: `target`, started and asked.
 
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError, PortalSocket, VolumeConfig};
+use super::error::with_sources;
+use super::plane::{
+    DataPlane, HandOver, Launch, LaunchPlan, PlaneError, PortalSocket, VolumeConfig,
+};
 use crate::base::clock::wall_clock_ms;
 use crate::base::tuning::{self, Tuning};
 use crate::iscsi;
@@ -13,9 +17,9 @@ use crate::reservation::history::{self, Ages, History};
 use crate::reservation::{self, Key};
 use crate::ring::{Ring, RingConfig};
 use crate::target::{
-    self, Cleared, ConnectionPlacement, Drain, Forecast, HoldPlan, IdentityInfo, Limits,
-    Measurement, Preemption, ReservationReport, Restored, SessionInfo, ShardPlacement, Target,
-    TargetError,
+    self, Cleared, ConnectionPlacement, Drain, Estate, Forecast, HoldPlan, IdentityInfo, Limits,
+    Measurement, NotAdopted, NotHandedOver, Obstacle, Preemption, Record, ReservationReport,
+    Restored, SessionInfo, ShardPlacement, Target, TargetError,
 };
 use crate::volume::VolumeId;
 
@@ -48,7 +52,8 @@ impl Launch for TargetLauncher {
             journal: plan.journal,
             slow_io: plan.slow_io,
         };
-        let target = Target::start(config).map_err(|error| PlaneError::Start(error.to_string()))?;
+        let target =
+            Target::start(config).map_err(|error| PlaneError::Start(with_sources(&error)))?;
         Ok(Arc::new(DataPath(target)))
     }
 }
@@ -62,11 +67,13 @@ fn engine(wanted: tuning::Engine) -> Result<net::Engine, PlaneError> {
     match (Ring::probe(), wanted) {
         (Ok(_), _) => Ok(net::Engine::Uring),
         (Err(reason), tuning::Engine::Auto) => {
+            let reason = with_sources(&reason);
             tracing::warn!("io_uring can't be used here ({reason}); sockets go by epoll instead");
             Ok(net::Engine::Mio)
         }
         (Err(reason), _) => Err(PlaneError::Start(format!(
-            "the io_uring engine was asked for and can't be used here: {reason}; use --engine auto"
+            "the io_uring engine was asked for and can't be used here: {}; use --engine auto",
+            with_sources(&reason)
         ))),
     }
 }
@@ -122,6 +129,7 @@ impl DataPlane for DataPath {
             store: config.store,
             access: config.access,
             reservation: restored,
+            handed_over: config.handed_over,
         };
         Ok(self.0.attach_volume(config)?)
     }
@@ -233,6 +241,36 @@ impl DataPlane for DataPath {
 
     fn stop(&self) {
         self.0.stop();
+    }
+
+    fn hand_over(&self) -> Option<&dyn HandOver> {
+        Some(self)
+    }
+}
+
+impl HandOver for DataPath {
+    fn long_work(&self) -> Result<Vec<Obstacle>, PlaneError> {
+        Ok(self.0.long_work()?)
+    }
+
+    fn volumes_in_memory(&self) -> Vec<String> {
+        self.0.volumes_in_memory()
+    }
+
+    fn hand_over(&self, patience: Duration) -> Result<Estate, NotHandedOver> {
+        self.0.hand_over(patience)
+    }
+
+    fn go_on(&self) -> Result<(), PlaneError> {
+        Ok(self.0.go_on()?)
+    }
+
+    fn begin_parked(&self) -> Result<(), PlaneError> {
+        Ok(self.0.begin_parked()?)
+    }
+
+    fn adopt(&self, record: Record, streams: Vec<TcpStream>) -> Result<(), NotAdopted> {
+        self.0.adopt(record, streams)
     }
 }
 

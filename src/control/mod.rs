@@ -17,6 +17,7 @@
 //! | [`events`], [`audit`] | what happened, and who changed what |
 //! | `acceptor` | the threads of both sockets |
 //! | [`server`] | start, announce, drain, stop |
+//! | [`succession`] | a new process takes this one's place |
 
 mod acceptor;
 pub mod access;
@@ -33,3 +34,4 @@ pub mod plane;
 pub mod rpc;
 pub mod server;
 pub mod service;
+pub mod succession;

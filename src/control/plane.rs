@@ -3,7 +3,7 @@
 //! Control knows volumes by name and keeps them over restarts; the data path knows them by id and
 //! serves them. These traits are the whole seam: a fake behind [`DataPlane`] tests everything here.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use crate::backend::Store;
 use crate::base::tuning::Tuning;
 use crate::reservation::{Key, history};
 use crate::target::{
-    Access, Cleared, Drain, Forecast, HoldPlan, IdentityInfo, Journal, Limits, Measurement,
-    Preemption, Redirect, ReservationReport, ReservationStore, SessionInfo,
+    Access, Cleared, Drain, Estate, Forecast, HoldPlan, IdentityInfo, Journal, Limits, Measurement,
+    NotAdopted, NotHandedOver, Obstacle, Preemption, Record, Redirect, ReservationReport,
+    ReservationStore, SessionInfo,
 };
 use crate::volume::{ReservationScope, VolumeId};
 
@@ -166,6 +167,47 @@ pub trait DataPlane: Send + Sync {
 
     /// Stops the reactors and waits for their threads. Whatever is still connected is dropped.
     fn stop(&self);
+
+    /// How all of it is handed over to another process; nothing where it can't be.
+    fn hand_over(&self) -> Option<&dyn HandOver> {
+        None
+    }
+}
+
+/// A data path that another process can take over: see [`crate::target::handover`].
+pub trait HandOver {
+    /// Work that may take long and goes on by itself.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn long_work(&self) -> Result<Vec<Obstacle>, PlaneError>;
+
+    /// The names of volumes whose bytes can't be passed on.
+    fn volumes_in_memory(&self) -> Vec<String>;
+
+    /// Parks everything, and draws up what another process needs.
+    ///
+    /// # Errors
+    /// Why not; it goes on as before.
+    fn hand_over(&self, patience: Duration) -> Result<Estate, NotHandedOver>;
+
+    /// Serves what is parked.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn go_on(&self) -> Result<(), PlaneError>;
+
+    /// Serves nothing before [`HandOver::go_on`]: before the first portal is opened.
+    ///
+    /// # Errors
+    /// [`PlaneError::Stopped`] or [`PlaneError::TimedOut`].
+    fn begin_parked(&self) -> Result<(), PlaneError>;
+
+    /// Takes over what another process gave, parked.
+    ///
+    /// # Errors
+    /// What can't be taken over.
+    fn adopt(&self, record: Record, streams: Vec<TcpStream>) -> Result<(), NotAdopted>;
 }
 
 /// Starts the data path. `main` hands the real one to the command line; tests hand a fake.
@@ -245,6 +287,8 @@ pub struct VolumeConfig {
     pub reservation: Option<Vec<u8>>,
     /// The history that was last saved.
     pub history: KeptHistory,
+    /// Another process serves it at this moment ([`HandOver::adopt`] follows).
+    pub handed_over: bool,
 }
 
 /// Why the data path did not do what control asked.

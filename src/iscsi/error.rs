@@ -1,6 +1,7 @@
 //! What a peer can do wrong, one variant each, and why connections end.
 
 use super::pdu::LoginStatus;
+use serde::{Deserialize, Serialize};
 
 /// A violation that ends the connection or its login.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,7 +154,7 @@ pub enum TextError {
 
 /// Why a task's Data-Out failed. The task is to end with CHECK CONDITION and the sense of
 /// [`DataOutError::additional_sense`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum DataOutError {
     /// The data segment's CRC32C does not match.
     #[error("data digest is {got:08x}, computed {expected:08x}")]

@@ -6,6 +6,7 @@ use super::pdu::{LogoutReason, SessionType, TaskAttribute, TaskFunction};
 use crate::base::buffer::Buffer;
 use crate::base::clock::Instant;
 use crate::base::slots::SlotKey;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Something the owner of a connection must know or answer.
@@ -44,7 +45,7 @@ pub enum Event {
 }
 
 /// Names a task of one connection; stale once the task has been answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskId(pub(super) SlotKey);
 
 impl TaskId {
@@ -70,7 +71,7 @@ impl TaskId {
 
 /// The command descriptor block: 16 bytes, and more from an Extended CDB AHS (RFC 7143 section
 /// 11.2.2.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cdb {
     bytes: [u8; 16],
     extended: Option<Box<[u8]>>,
@@ -106,7 +107,7 @@ impl Cdb {
 }
 
 /// A SCSI command as it stands in its PDU (RFC 7143 section 11.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// The name to answer to.
     pub task: TaskId,
@@ -221,7 +222,7 @@ pub struct LoginSummary {
 }
 
 /// Negotiated operational parameters (RFC 7143 section 13); the names are those of the keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(
     missing_docs,
     reason = "each field is the key of that name in RFC 7143 section 13"
@@ -257,7 +258,7 @@ pub struct Parameters {
 }
 
 /// How an initiator learns of tasks that another one ended (RFC 7143 section 13.23).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum TaskReporting {
     /// As RFC 3720 had it.
     #[default]

@@ -44,6 +44,7 @@ pub use answer::{
     TargetRecord,
 };
 pub use connection::Connection;
+pub use connection::parked::{NotParked, Parked};
 pub use error::{CloseReason, DataOutError, Violation};
 pub use event::{
     Cdb, Command, Event, LoginIdentity, LoginSummary, Parameters, Referenced, SendTargetsRequest,

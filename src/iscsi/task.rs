@@ -8,9 +8,10 @@ use super::transfer::Transfer;
 use crate::base::buffer::Buffer;
 use crate::base::clock::Instant;
 use crate::base::slots::Slots;
+use serde::{Deserialize, Serialize};
 
 /// What a task answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     Command,
     TaskManagement,
@@ -66,6 +67,33 @@ impl Tasks {
             immediates_max,
             immediates: 0,
         }
+    }
+
+    /// The tasks of another table under the names that they had there; nothing where they don't fit, or
+    /// two have one tag.
+    pub(super) fn restored(
+        commands_max: u32,
+        immediates_max: u32,
+        tasks: Vec<(TaskId, Task)>,
+    ) -> Option<Self> {
+        let capacity = commands_max.saturating_add(immediates_max);
+        let mut tags = Tags::with_capacity(capacity);
+        let mut immediates = 0;
+        if tasks.len() > capacity as usize {
+            return None;
+        }
+        for (id, task) in &tasks {
+            tags.vacancy(task.tag)?.fill(*id);
+            immediates += u32::from(task.immediate);
+        }
+        let tasks = tasks.into_iter().map(|(id, task)| (id.0, task));
+        Some(Self {
+            slots: Slots::restored(capacity, tasks.collect())?,
+            tags,
+            commands_max,
+            immediates_max,
+            immediates,
+        })
     }
 
     /// Whether one more task finds room.

@@ -10,6 +10,7 @@
 
 use super::error::TextError;
 use crate::base::limits::{LOGIN_KEYS_MAX, LOGIN_TEXT_BYTES_MAX};
+use serde::{Deserialize, Serialize};
 
 const KEY_BYTES_MAX: usize = 63;
 
@@ -70,8 +71,9 @@ pub fn number(value: &str) -> Option<u32> {
 }
 
 /// Text that arrives in pieces.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Incoming {
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
     total: usize,
 }
@@ -99,8 +101,9 @@ impl Incoming {
 }
 
 /// Text that leaves in pieces.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outgoing {
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
     sent: usize,
 }

@@ -19,12 +19,13 @@ use super::error::DataOutError;
 use super::event::Parameters;
 use super::pdu::{DataOut, NO_TAG};
 use crate::base::limits::OUTSTANDING_R2T_MAX;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 const R2TS: usize = OUTSTANDING_R2T_MAX as usize;
 
 /// One sequence of Data-Out PDUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Sequence {
     /// Target Transfer Tag; [`NO_TAG`] for the unsolicited burst.
     tag: u32,
@@ -49,7 +50,7 @@ pub struct Grant {
 pub struct UnknownTag;
 
 /// What the owner wants done with the data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Want {
     /// It has not said.
     Undecided,
@@ -60,7 +61,7 @@ enum Want {
 }
 
 /// The data of one write.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Transfer {
     /// Bytes that the initiator will send in all.
     total: u32,
@@ -145,6 +146,15 @@ impl Transfer {
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.want, Want::Window(_))
+    }
+
+    /// Bytes of the window that is open; zero where none is.
+    #[must_use]
+    pub fn window_bytes(&self) -> u32 {
+        match &self.want {
+            Want::Window(window) => window.end.saturating_sub(window.start),
+            Want::Undecided | Want::Nothing => 0,
+        }
     }
 
     /// Opens the window.

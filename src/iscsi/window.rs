@@ -13,6 +13,8 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use serde::{Deserialize, Serialize};
+
 /// Where a CmdSN falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
@@ -31,7 +33,7 @@ pub const fn precedes(left: u32, right: u32) -> bool {
 }
 
 /// The command window of a session.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Window {
     expected: u32,
     maximum: u32,

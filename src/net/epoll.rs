@@ -192,6 +192,36 @@ impl MioNet {
         Ok(socket.stream)
     }
 
+    /// Nothing is ever with the kernel between two calls.
+    pub(super) fn withdraw(&mut self, _: &Driver, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(id.0) else {
+            return;
+        };
+        if socket.ending.is_none() {
+            socket.receiving = false;
+            let unsent = socket.sending.take().map(|out| (out.gather, out.skip));
+            self.pending.push(NetEvent::Withdrawn { id, unsent });
+        }
+    }
+
+    pub(super) fn duplicate(&self, id: SocketId) -> io::Result<TcpStream> {
+        match self.sockets.get(id.0) {
+            Some(socket) if !socket.receiving && socket.sending.is_none() => {
+                socket.stream.try_clone()
+            }
+            _ => Err(in_flight()),
+        }
+    }
+
+    pub(super) fn reclaim(&self, id: SocketId) -> io::Result<()> {
+        let socket = self.sockets.get(id.0);
+        socket.map_or(Ok(()), |socket| socket.stream.set_nonblocking(true))
+    }
+
+    pub(super) const fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
     pub(super) fn receive(&mut self, _: &Driver, id: SocketId) {
         if let Some(socket) = self.sockets.get_mut(id.0)
             && socket.ending.is_none()
@@ -446,6 +476,10 @@ impl MioNet {
     fn retry_by(&mut self, at: Instant) {
         self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
     }
+}
+
+fn in_flight() -> io::Error {
+    io::Error::other(Busy)
 }
 
 fn too_many() -> io::Error {

@@ -7,7 +7,8 @@
 //! ```text
 //!   adopt ──▶ open ──── receive ──▶ Received          detach ──▶ (another reactor's adopt)
 //!              │  ▲                                      ▲
-//!              │  └──── send ─────▶ Sent                 └ only with nothing in flight
+//!              │  ├──── send ─────▶ Sent                 └ only with nothing in flight
+//!              │  └──── withdraw ─▶ Withdrawn            (duplicate likewise)
 //!              └ close, end of stream, error ──▶ what is in flight ends ──▶ Closed
 //! ```
 //!
@@ -84,6 +85,13 @@ pub enum NetEvent {
         id: SocketId,
         /// The list as it was sent, to be cleared and used again.
         gather: Gather,
+    },
+    /// What [`Net::withdraw`] took back; nothing is in flight.
+    Withdrawn {
+        /// The socket.
+        id: SocketId,
+        /// A list that was on its way, and how many of its bytes are with the kernel.
+        unsent: Option<(Gather, usize)>,
     },
     /// The socket is gone.
     Closed {
@@ -190,6 +198,45 @@ impl Net {
     /// When something is in flight (a receive asked for included), or the socket is gone.
     pub fn detach(&mut self, driver: &mut Driver, id: SocketId) -> Result<TcpStream, Busy> {
         engine!(self, net => net.detach(driver, id))
+    }
+
+    /// Takes back what is in flight on a socket: `Withdrawn` follows, after the `Received` and the `Sent`
+    /// of what could not be taken back any more, or `Closed`. No byte is lost, and none is sent twice.
+    /// Nothing is to be asked of the socket meanwhile.
+    pub fn withdraw(&mut self, driver: &mut Driver, id: SocketId) {
+        engine!(self, net => net.withdraw(driver, id));
+    }
+
+    /// Another handle of a socket with nothing in flight, for another process.
+    ///
+    /// # Errors
+    /// When something is in flight, the socket is gone, or descriptors run out.
+    pub fn duplicate(&self, id: SocketId) -> io::Result<TcpStream> {
+        match &self.inner {
+            Inner::Uring(net) => net.duplicate(id),
+            Inner::Mio(net) => net.duplicate(id),
+        }
+    }
+
+    /// Makes a socket this engine's again: another process that had a handle of it may have prepared it
+    /// for another engine.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn reclaim(&self, id: SocketId) -> io::Result<()> {
+        match &self.inner {
+            Inner::Uring(net) => net.reclaim(id),
+            Inner::Mio(net) => net.reclaim(id),
+        }
+    }
+
+    /// Listeners, those included that have been stopped and have an accept in flight.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        match &self.inner {
+            Inner::Uring(net) => net.listeners(),
+            Inner::Mio(net) => net.listeners(),
+        }
     }
 
     /// Asks for bytes, once: one `Received` follows, or `Closed`. Asking again before that, or

@@ -4,13 +4,15 @@
 //! session: a later login with the same four finds its registration again. The target name is the
 //! volume, and the portal group is told apart by the relative target port identifier.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// An iSCSI initiator port: the initiator name and the ISID (RFC 7143 section 4.2.7).
 ///
 /// Names compare case-insensitively (RFC 3722), so the name is kept in lower case.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "(String, [u8; 6])", into = "(String, [u8; 6])")]
 pub struct InitiatorPort {
     name: Arc<str>,
     isid: [u8; 6],
@@ -45,6 +47,18 @@ impl InitiatorPort {
     }
 }
 
+impl From<(String, [u8; 6])> for InitiatorPort {
+    fn from((name, isid): (String, [u8; 6])) -> Self {
+        Self::new(&name, isid)
+    }
+}
+
+impl From<InitiatorPort> for (String, [u8; 6]) {
+    fn from(port: InitiatorPort) -> Self {
+        (port.name().to_owned(), port.isid)
+    }
+}
+
 /// An iSCSI name in the case it is compared in.
 #[must_use]
 pub fn normal_name(name: &str) -> String {
@@ -68,7 +82,7 @@ impl fmt::Debug for InitiatorPort {
 }
 
 /// An initiator port seen through one target port of the volume.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Nexus {
     /// The initiator port.
     pub initiator: InitiatorPort,
@@ -119,7 +133,7 @@ impl fmt::Display for Nexus {
 }
 
 /// Position of a nexus in its volume's table, and in every [`Snapshot`](super::Snapshot).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NexusIndex(pub u32);
 
 impl NexusIndex {

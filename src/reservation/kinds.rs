@@ -1,10 +1,11 @@
 //! The small values of the standard: reservation types, keys, the SCOPE and TYPE byte.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A persistent reservation type (SPC-4 section 6.15.3.4). The codes in between are obsolete or reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ReservationType {
     /// One writer, anyone reads.
@@ -94,7 +95,7 @@ impl fmt::Display for ReservationType {
 }
 
 /// A reservation key: eight bytes of the initiator's choice.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Key(pub u64);
 
 impl Key {

@@ -3,10 +3,11 @@
 use super::access::{Rights, Standing};
 use super::identity::{InitiatorPort, Nexus};
 use super::kinds::{Key, ReservationType};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a registered nexus has registered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Its key, never [`Key::NONE`].
     pub key: Key,
@@ -16,7 +17,7 @@ pub struct Registration {
 }
 
 /// The persistent reservation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// Its type.
     pub kind: ReservationType,
@@ -48,8 +49,9 @@ impl Reservation {
 ///
 /// Invariants: no registered key is zero; the holder is registered; an all-registrants reservation
 /// has a registrant.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
+    #[serde(with = "crate::base::pairs")]
     pub(super) registrations: BTreeMap<Nexus, Registration>,
     pub(super) reservation: Option<Reservation>,
     pub(super) generation: u32,
@@ -198,8 +200,9 @@ impl State {
         self.generation = self.generation.wrapping_add(1);
     }
 
-    /// Whether the invariants hold.
-    pub(super) fn is_sound(&self) -> bool {
+    /// Whether the invariants hold; a state that comes from another process is asked.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
         let keyed = self
             .registrations
             .values()

@@ -7,10 +7,11 @@ use super::mode::AttentionInterlock;
 use super::sense::{Code, Failure, Sense, SenseKey};
 use crate::base::limits::UNIT_ATTENTIONS_MAX;
 use crate::reservation::Attention;
+use serde::{Deserialize, Serialize};
 
 /// Something that a nexus has to be told before its next command runs. The order is the order of
 /// precedence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum UnitAttention {
     /// 29/00 POWER ON, RESET, OR BUS DEVICE RESET OCCURRED: the general form, which every initiator
@@ -137,7 +138,7 @@ const RESETS: u32 = UnitAttention::PowerOn.bit()
     | UnitAttention::NexusLoss.bit();
 
 /// What one nexus is owed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AttentionQueue {
     pending: u32,
 }

@@ -6,6 +6,7 @@ use super::dispatch::{Planned, Request};
 use super::plan::{BufferMode, Plan, Reply};
 use super::sense::{Code, Failure, SenseKey};
 use crate::base::limits::DATA_BUFFER_BYTES;
+use serde::{Deserialize, Serialize};
 
 const MODE_DATA: u8 = 0x02;
 const MODE_DESCRIPTOR: u8 = 0x03;
@@ -70,9 +71,11 @@ fn target(request: &Request<'_>) -> Result<(BufferMode, u32), Failure> {
 }
 
 /// The buffers of one nexus. They take no space until written.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NexusBuffers {
+    #[serde(with = "serde_bytes")]
     data: Vec<u8>,
+    #[serde(with = "serde_bytes")]
     echo: Option<Vec<u8>>,
 }
 

@@ -4,6 +4,7 @@ use super::dispatch::{Planned, Request};
 use super::fields::Fields;
 use super::plan::{Plan, Reply};
 use super::sense::{Code, Failure};
+use serde::{Deserialize, Serialize};
 
 /// The target ports of a logical unit, with the groups that share an access state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct PortGroup {
 }
 
 /// Asymmetric access state (SPC-4 section 5.15.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum AccessState {
     /// The best way.

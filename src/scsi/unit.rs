@@ -7,6 +7,7 @@ use super::attention::UnitAttention;
 use super::mode::Modes;
 use super::ports::Ports;
 use crate::reservation;
+use serde::{Deserialize, Serialize};
 
 /// What a command is planned against.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +141,7 @@ pub struct Properties {
 }
 
 /// Whether the blocks of a volume can be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Medium {
     /// Yes.
     Ready,

@@ -39,6 +39,13 @@ struct Notice {
     is_told: bool,
 }
 
+impl Notices {
+    /// Whether there is one.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.list.is_empty()
+    }
+}
+
 impl Home {
     /// Queues unit attentions: with every session of each registrant, or until it has one again.
     pub(crate) async fn attend(

@@ -213,6 +213,16 @@ impl Chronicle {
         (update, batch)
     }
 
+    /// Whether the store has all of it.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.update(None).0.is_empty()
+    }
+
+    /// The ages of a state that another process has left.
+    pub(crate) fn take_over(&self, ages: Ages) {
+        *self.ages.borrow_mut() = ages;
+    }
+
     /// The store has it.
     pub(crate) fn saved(&self, batch: &Batch) {
         self.history.borrow_mut().saved(batch);
@@ -279,12 +289,11 @@ impl Home {
         }
         // The volume may go meanwhile, and its store with it.
         let home: Weak<Self> = Rc::downgrade(self);
-        let (sleeper, shared) = (local.clone(), Arc::clone(shared));
-        local.spawn(async move {
-            sleeper.sleep(HISTORY_SAVE_INTERVAL).await;
+        let (saver, shared) = (local.clone(), Arc::clone(shared));
+        local.spawn_later(HISTORY_SAVE_INTERVAL, async move {
             if let Some(home) = home.upgrade() {
                 home.chronicle.due.set(false);
-                home.save_history(&sleeper, &shared).await;
+                home.save_history(&saver, &shared).await;
             }
         });
     }

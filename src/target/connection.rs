@@ -5,6 +5,9 @@
 //!                 │  (to the home)  (at the home)   │          ▲
 //!                 └─────────────────────────────────┴──────────┘
 //! ```
+//! For a [`handover`](super::handover) a connection in `Full` goes to `Parking` and on to `Parked`, and back
+//! to `Full` if nothing came of it.
+//!
 //! A connection is gone only when its socket is closed *and* everything it had under way is quiet:
 //! until then its nexus keeps its index.
 
@@ -22,6 +25,7 @@ use crate::iscsi::{self, ChapPolicy, Command, DataOutError, LoginSummary, TaskId
 use crate::net::{RecvBuffer, SocketId};
 use crate::scsi::Failure;
 use futures_channel::oneshot;
+use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
@@ -49,6 +53,8 @@ pub(crate) struct Conn {
     pub(crate) sending_bytes: usize,
     /// Its bytes are being parsed, further up the stack.
     pub(crate) pumping: bool,
+    /// No command begins and no input is taken, for a handover; but for data that a procedure waits for.
+    pub(crate) held: bool,
     /// When a connection that ends is cut, sent or not.
     pub(crate) close_by: Option<Instant>,
     /// Bytes of the buffers that its reads and writes hold.
@@ -103,6 +109,18 @@ pub(crate) enum Phase {
     Departing,
     /// Ending.
     Closing,
+    /// In full feature phase and at rest, for a handover: what is in flight on its socket is being taken
+    /// back.
+    Parking,
+    /// At rest: nothing is in flight, and nothing is received or sent.
+    Parked,
+}
+
+impl Phase {
+    /// Whether the session has been told that it is logged in, and not that it ends.
+    pub(crate) const fn is_full_feature(self) -> bool {
+        matches!(self, Self::Full | Self::Parking | Self::Parked)
+    }
 }
 
 /// Bytes received.
@@ -203,7 +221,7 @@ impl Work {
 }
 
 /// A WRITE of one piece.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct WritePlan {
     pub(crate) offset: u64,
     pub(crate) length: u64,
@@ -315,6 +333,7 @@ impl Conn {
             sending: false,
             sending_bytes: 0,
             pumping: false,
+            held: false,
             close_by: None,
             held_bytes: 0,
             dirty: false,
@@ -347,7 +366,13 @@ impl Conn {
 
     /// Enters a task that begins `now`, or goes to wait.
     pub(crate) fn activate(&mut self, command: &Command, work: Work, now: Instant) {
-        let task = command.task;
+        let opcode = command.cdb.as_slice().first().copied().unwrap_or(0);
+        let stages = Stages::begin(command.arrived, now);
+        self.enter(command.task, opcode, stages, work);
+    }
+
+    /// Enters a task that has come so far.
+    pub(crate) fn enter(&mut self, task: TaskId, opcode: u8, stages: Stages, work: Work) {
         let position = task.index() as usize;
         if self.active.len() <= position {
             self.active.resize_with(position + 1, || None);
@@ -355,8 +380,8 @@ impl Conn {
         let dormant = matches!(work, Work::Dormant);
         let former = self.active[position].replace(Active {
             task,
-            opcode: command.cdb.as_slice().first().copied().unwrap_or(0),
-            stages: Stages::begin(command.arrived, now),
+            opcode,
+            stages,
             work,
             abort: None,
         });

@@ -4,6 +4,7 @@
 //! any can go on, and sends what there is to send: all replies of a connection leave in one go.
 
 use super::connection::{Conn, Phase, Work};
+use super::handover::{Course, Listening};
 use super::home::Home;
 use super::limit::Lines;
 use super::local::{Local, MediumDone, Request};
@@ -74,6 +75,9 @@ pub(crate) struct Core {
     next_sweep: Instant,
     pub(crate) in_login: u32,
     pub(crate) stopping: bool,
+    pub(super) course: Course,
+    /// The portals, on the reactor that accepts their connections.
+    pub(super) listening: Vec<Listening>,
 }
 
 /// A procedure that waits for a buffer.
@@ -155,6 +159,8 @@ impl Core {
             next_sweep: Instant::ZERO,
             in_login: 0,
             stopping: false,
+            course: Course::Serving,
+            listening: Vec::new(),
             shared,
         }
     }
@@ -394,6 +400,9 @@ impl Core {
                 let _ = waiter.reply.send(buffer);
             }
         }
+        if self.course != Course::Serving {
+            return;
+        }
         for _ in 0..self.starving.len() {
             let Some((key, command)) = self.starving.pop_front() else {
                 return;
@@ -461,6 +470,11 @@ impl Core {
                         self.sent(key, gather, turn);
                     }
                 }
+                NetEvent::Withdrawn { id, unsent } => {
+                    if let Some(key) = self.connection_of(id) {
+                        self.withdrawn(key, unsent, turn);
+                    }
+                }
                 NetEvent::Closed { id, error } => {
                     if let Some(key) = self.connection_of(id) {
                         self.socket_closed(key, error, turn);
@@ -515,7 +529,10 @@ impl Core {
             return;
         };
         let Some(socket) = conn.socket else { return };
-        let held = conn.phase == Phase::Departing;
+        let held = matches!(
+            conn.phase,
+            Phase::Departing | Phase::Parking | Phase::Parked
+        );
         if held || conn.sending || conn.iscsi.queued_bytes() == 0 {
             return;
         }
@@ -618,7 +635,7 @@ impl Core {
                 if conn.close_by.is_some_and(|by| by <= now) {
                     self.cut(key, turn);
                 }
-            } else if conn.iscsi.next_deadline().is_some_and(|due| due <= now) {
+            } else if !conn.held && conn.iscsi.next_deadline().is_some_and(|due| due <= now) {
                 self.timed_out(key, turn);
             }
         }
@@ -635,10 +652,13 @@ impl Core {
         let mut busy = self.poll_net(turn);
         busy |= self.poll_backends(turn);
         busy |= self.expire_timers(turn);
-        if self.lines.next_deadline().is_some() {
+        if self.lines.next_deadline().is_some() && self.course == Course::Serving {
             busy |= self.release_due(turn);
         }
         self.sweep(turn);
+        if self.course == Course::Holding {
+            self.end_unsettled(turn);
+        }
         if self.is_hungry() {
             self.feed_starving(turn);
         }
@@ -690,7 +710,8 @@ impl App for Core {
             self.shards.next_deadline()
         };
         let net = self.net.next_deadline();
-        let limits = self.lines.next_deadline();
+        let serving = self.course == Course::Serving;
+        let limits = self.lines.next_deadline().filter(|_| serving);
         [timer, sweep, reclaim, channels, net, limits]
             .into_iter()
             .flatten()
@@ -707,7 +728,7 @@ impl App for Core {
 }
 
 /// Empties a gather list; its buffers go back to the pool.
-fn clear(gather: &mut Gather, pool: &mut Pool) {
+pub(super) fn clear(gather: &mut Gather, pool: &mut Pool) {
     gather.clear(|payload| {
         if let Payload::Buffer(buffer) = payload {
             pool.recycle(buffer);

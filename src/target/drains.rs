@@ -93,7 +93,8 @@ impl Target {
             })??;
         }
         self.ask(0, move |local, shared| async move {
-            local.spawn(drop_late(local.clone(), shared, drain, patience));
+            let late = drop_late(local.clone(), shared, drain);
+            local.spawn_later(patience, late);
         })?;
         Ok(asked)
     }
@@ -109,8 +110,7 @@ impl Target {
 }
 
 /// Drops the sessions that have not logged out in time.
-async fn drop_late(local: Local, shared: Arc<Shared>, drain: Arc<Drain>, patience: Duration) {
-    local.sleep(patience).await;
+async fn drop_late(local: Local, shared: Arc<Shared>, drain: Arc<Drain>) {
     let stands = {
         let guard = rcu::pin();
         let drains = &shared.directory.load(&guard).drains;

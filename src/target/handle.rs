@@ -30,7 +30,7 @@ use crate::net::{Net, NetConfig};
 use crate::reactor::{self, NotSent, Reactors, Seat};
 use crate::reservation::history::Status;
 use crate::volume::{ReservationScope, VolumeId};
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -100,6 +100,9 @@ pub struct VolumeConfig {
     pub access: Access,
     /// What outlived the last stop.
     pub reservation: Restored,
+    /// Another process serves the volume at this moment, and what it knows follows
+    /// ([`Target::adopt`]): for the initiators nothing begins.
+    pub handed_over: bool,
 }
 
 /// Why the target did not do what was asked.
@@ -238,7 +241,7 @@ pub struct IdentityInfo {
 
 /// A running target.
 pub struct Target {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Nothing once stopped.
     #[allow(
         clippy::disallowed_types,
@@ -254,6 +257,13 @@ pub(super) struct Control {
     portals: Vec<PortalRecord>,
     pub(super) drains: Vec<Arc<Drain>>,
     draining: bool,
+}
+
+impl Control {
+    /// The volumes that are served.
+    pub(super) fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
+        self.volumes.iter().flatten()
+    }
 }
 
 impl Target {
@@ -326,13 +336,15 @@ impl Target {
             closing: AtomicBool::new(false),
             tokens: RcuCell::new(Vec::new()),
         });
-        let restored = config.reservation;
+        let (restored, handed_over) = (config.reservation, config.handed_over);
         let attached = Arc::clone(&volume);
         self.ask(home, move |local, shared| async move {
             let call = || Call::Attach(Arc::clone(&attached));
             local.call_all(call, None).await?;
             let home = Home::new(Arc::clone(&attached), restored, shared.journal.clone());
-            home.note_start(&local, &shared);
+            if !handed_over {
+                home.note_start(&local, &shared);
+            }
             local
                 .with_core(move |core, _| core.homes.insert(attached.index, home))
                 .await?;
@@ -470,11 +482,7 @@ impl Target {
         let portal = u32::try_from(control.portals.len() - 1).unwrap_or(u32::MAX);
         let listening = self.ask(0, move |local, _| async move {
             local
-                .with_core(move |core, turn| {
-                    core.net
-                        .listen(turn.tick.driver, listener, portal)
-                        .map(drop)
-                })
+                .with_core(move |core, turn| core.listen(listener, portal, turn))
                 .await
         })??;
         listening.map_err(TargetError::Portal)
@@ -662,6 +670,11 @@ impl Target {
         reactor
             .send(Message::Control(request))
             .map_err(|_| TargetError::Stopped)?;
+        self.answer(&receiver)
+    }
+
+    /// Waits for what a reactor sends, as long as control waits for one.
+    pub(super) fn answer<R>(&self, receiver: &Receiver<R>) -> Result<R, TargetError> {
         receiver
             .recv_timeout(ANSWER_TIMEOUT)
             .map_err(|error| match error {

@@ -32,6 +32,7 @@ impl NexusHold {
             Reply::Index(index) => index,
             _ => NexusIndex::NONE,
         };
+        local.begin_outliving(&volume.alias);
         Ok(Self {
             local: local.clone(),
             volume: Arc::clone(volume),
@@ -47,6 +48,7 @@ impl NexusHold {
 
 impl Drop for NexusHold {
     fn drop(&mut self) {
+        self.local.end_outliving(&self.volume.alias);
         if self.index == NexusIndex::NONE {
             return;
         }

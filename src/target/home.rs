@@ -138,6 +138,11 @@ impl Home {
         }
     }
 
+    /// Whether a change is under way, or somebody has yet to be told of one.
+    pub(super) fn is_changing(&self) -> bool {
+        self.serial.is_taken() || self.changing.get() || self.inner.borrow().notices.is_pending()
+    }
+
     /// NUAR of the control mode page.
     pub(crate) fn releases_quietly(&self) -> bool {
         let guard = rcu::pin();

@@ -37,6 +37,7 @@ impl Core {
             return;
         };
         let may_start = match command.attribute {
+            _ if conn.held => false,
             TaskAttribute::HeadOfQueue => true,
             TaskAttribute::Ordered => conn.enabled == 0 && conn.dormant.is_empty(),
             _ => conn.ordered.is_none() && conn.dormant.is_empty(),
@@ -52,7 +53,7 @@ impl Core {
     /// Enables what may start now that a task has ended.
     pub(crate) fn wake_dormant(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
         loop {
-            let Some(conn) = self.connections.get_mut(key) else {
+            let Some(conn) = self.connections.get_mut(key).filter(|conn| !conn.held) else {
                 return;
             };
             let Some(front) = conn.dormant.front() else {

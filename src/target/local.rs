@@ -137,6 +137,10 @@ struct Inner {
     executor: RefCell<Option<LocalExecutor<'static>>>,
     /// Procedures that have not ended: a tick without any has nothing to ask the executor.
     procedures: Cell<usize>,
+    /// Those of them that only wait for the clock, with nothing at stake.
+    idlers: Cell<usize>,
+    /// The volumes of work that goes on after its command's status, one for each.
+    outliving: RefCell<Vec<String>>,
     now: Cell<Instant>,
     serial: Cell<u64>,
     /// The gates of volumes that have needed one.
@@ -152,6 +156,8 @@ impl Local {
                 requests: RefCell::default(),
                 executor: RefCell::new(Some(LocalExecutor::new())),
                 procedures: Cell::new(0),
+                idlers: Cell::new(0),
+                outliving: RefCell::default(),
                 now: Cell::default(),
                 serial: Cell::new(0),
                 gates: RefCell::default(),
@@ -203,6 +209,40 @@ impl Local {
             };
             executor.spawn(procedure).detach();
         }
+    }
+
+    /// Runs `work` after `delay`. Until then nothing is under way.
+    pub(crate) fn spawn_later(&self, delay: Duration, work: impl Future<Output = ()> + 'static) {
+        self.inner.idlers.set(self.inner.idlers.get() + 1);
+        let local = self.clone();
+        self.spawn(async move {
+            local.sleep(delay).await;
+            local.inner.idlers.set(local.inner.idlers.get() - 1);
+            work.await;
+        });
+    }
+
+    /// Work that may outlive its command begins on the volume of that name.
+    pub(crate) fn begin_outliving(&self, volume: &str) {
+        self.inner.outliving.borrow_mut().push(volume.to_owned());
+    }
+
+    /// It has ended.
+    pub(crate) fn end_outliving(&self, volume: &str) {
+        let mut outliving = self.inner.outliving.borrow_mut();
+        if let Some(position) = outliving.iter().position(|name| name == volume) {
+            outliving.swap_remove(position);
+        }
+    }
+
+    /// The volumes of such work.
+    pub(crate) fn outliving(&self) -> Vec<String> {
+        self.inner.outliving.borrow().clone()
+    }
+
+    /// Procedures that do something, or wait for an answer.
+    pub(crate) fn under_way(&self) -> usize {
+        self.inner.procedures.get() - self.inner.idlers.get()
     }
 
     /// Runs procedures for as long as any can go on; whether one did.

@@ -4,6 +4,7 @@ use super::admission::admission;
 use super::connection::{Bytes, Conn, Input, Moving, Phase, Stage};
 use super::core::{Core, Turn};
 use super::directory::{Directory, Found, Redirect, Seeker};
+use super::handover::Course;
 use super::journal::{Happening, Login};
 use super::session::Session;
 use super::volume::{Access, Volume};
@@ -59,6 +60,10 @@ impl Core {
         let Some(portal) = directory.portals.get(portal as usize) else {
             return;
         };
+        if self.course != Course::Serving {
+            // It was accepted in the moment of a handover; its initiator tries again.
+            return;
+        }
         if self.in_login >= limits::CONNECTIONS_IN_LOGIN_MAX || !self.shared.connection_opened() {
             tracing::warn!(%peer, "too many connections; this one is turned away");
             return;

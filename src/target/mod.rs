@@ -28,6 +28,7 @@
 //! | `instant`, `gate` | one instant of several volumes, for snapshots; no write is half done then |
 //! | `dismiss`, `alter` | the end of a volume in use; what changes while it is served |
 //! | `readiness` | at the home, too: the medium ejected, kept in, being erased |
+//! | [`handover`] | everything parked, and taken up by another process |
 //! | `in_flight` | who has commands under way, for an operator |
 //! | `limit` | operations and bytes per second: who waits, and who goes next |
 //! | `meters` | what is counted, and how long it took |
@@ -56,6 +57,7 @@ mod failure;
 mod follow;
 mod gate;
 pub mod handle;
+pub mod handover;
 mod hold;
 mod home;
 mod in_flight;
@@ -96,6 +98,7 @@ pub use chronicle::Restored;
 pub use directory::Redirect;
 pub use drains::{Drain, DrainScope};
 pub use handle::{IdentityInfo, SessionInfo, Target, TargetConfig, TargetError, VolumeConfig};
+pub use handover::{Estate, NotAdopted, NotHandedOver, Obstacle, Record};
 pub use in_flight::InFlight;
 pub use instant::{Company, HoldPlan};
 pub use journal::{Happening, Journal, Login, SessionEnd};

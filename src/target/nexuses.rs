@@ -6,24 +6,71 @@
 
 use crate::base::limits::NEXUSES_MAX;
 use crate::reservation::{Nexus, NexusIndex};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     nexus: Nexus,
     sessions: u32,
     registered: bool,
 }
 
-/// The table of one volume; lives at its home.
-#[derive(Debug, Default)]
+/// The table of one volume; lives at its home. As data it is the nexuses by index: who is logged in or
+/// registered is known elsewhere.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Option<Nexus>>", into = "Vec<Option<Nexus>>")]
 pub(crate) struct NexusTable {
     entries: Vec<Option<Entry>>,
     by_name: HashMap<Nexus, u32>,
     free: Vec<u32>,
 }
 
+impl From<NexusTable> for Vec<Option<Nexus>> {
+    fn from(table: NexusTable) -> Self {
+        let entries = table.entries.into_iter();
+        entries
+            .map(|entry| entry.map(|entry| entry.nexus))
+            .collect()
+    }
+}
+
+impl From<Vec<Option<Nexus>>> for NexusTable {
+    fn from(nexuses: Vec<Option<Nexus>>) -> Self {
+        let mut table = Self::default();
+        for (index, nexus) in (0..).zip(nexuses) {
+            match &nexus {
+                Some(nexus) => drop(table.by_name.insert(nexus.clone(), index)),
+                None => table.free.push(index),
+            }
+            table.entries.push(nexus.map(|nexus| Entry {
+                nexus,
+                sessions: 0,
+                registered: false,
+            }));
+        }
+        table
+    }
+}
+
 impl NexusTable {
+    /// Notes the sessions of a table that another process has left. False where it names a nexus twice,
+    /// has more than a volume remembers, or lacks one of a session.
+    #[must_use]
+    pub(crate) fn settle(&mut self, sessions: impl Iterator<Item = NexusIndex>) -> bool {
+        let present = self.entries.iter().flatten().count();
+        if present != self.by_name.len() || self.entries.len() > NEXUSES_MAX as usize {
+            return false;
+        }
+        for index in sessions {
+            let Some(entry) = self.entry(index) else {
+                return false;
+            };
+            entry.sessions += 1;
+        }
+        true
+    }
+
     /// How many nexuses have an index.
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()

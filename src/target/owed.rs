@@ -8,17 +8,19 @@
 use crate::base::limits::{ATTENTIONS_OWED_TO_NAME_MAX, ATTENTIONS_OWED_TO_STRANGERS_MAX};
 use crate::reservation::Nexus;
 use crate::scsi::attention::{AttentionQueue, UnitAttention};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What one volume owes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Owed {
+    #[serde(with = "crate::base::pairs")]
     debts: BTreeMap<Nexus, Debt>,
     /// Orders debts by age.
     next: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Debt {
     attentions: AttentionQueue,
     since: u64,

@@ -33,6 +33,11 @@ impl Serial {
             .retain(|(nexus, _)| !nexus.is_some_and(&unwanted));
     }
 
+    /// Whether somebody has the right.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.get()
+    }
+
     fn leave(&self) {
         loop {
             let next = self.queue.borrow_mut().pop_front();

@@ -412,7 +412,10 @@ impl Core {
     fn attend(&mut self, volume: VolumeIndex, attentions: &[(u16, UnitAttention)]) -> Vec<u16> {
         let mut delivered = Vec::new();
         for (_, conn) in self.connections.iter_mut() {
-            let session = conn.session.as_mut().filter(|_| conn.phase == Phase::Full);
+            let session = conn
+                .session
+                .as_mut()
+                .filter(|_| conn.phase.is_full_feature());
             let Some(session) = session.filter(|session| session.volume.index == volume) else {
                 continue;
             };

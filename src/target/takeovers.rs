@@ -11,10 +11,11 @@ use crate::base::clock::Instant;
 use crate::base::limits::{
     TAKEOVER_LOG_INTERVAL, TAKEOVER_MEMORY, TAKEOVER_PAIRS_MAX, TAKEOVER_RETURN_MAX,
 };
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// An initiator name under which sessions of one address ended sessions of another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Takeover {
     /// The initiator's iSCSI name.
     pub initiator: String,
@@ -31,12 +32,12 @@ pub struct Takeover {
 }
 
 /// What one volume has seen; lives at its home.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Takeovers {
     pairs: Vec<Pair>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Pair {
     takeover: Takeover,
     logged: Option<Instant>,

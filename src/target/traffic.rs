@@ -62,6 +62,13 @@ impl Core {
             };
             if !conn.takes_input() {
                 conn.carry_input();
+                // What has been taken in already has to be dealt with.
+                if conn.held
+                    && let Some(event) = conn.iscsi.raised_event()
+                {
+                    self.handle_event(key, event, turn);
+                    continue;
+                }
                 break;
             }
             let Some(input) = conn.input.as_mut() else {
@@ -480,7 +487,7 @@ fn end_aborted(
     task: crate::iscsi::TaskId,
     status: Option<Failure>,
 ) -> Option<crate::base::buffer::Buffer> {
-    match status.filter(|_| conn.phase == Phase::Full) {
+    match status.filter(|_| conn.phase.is_full_feature()) {
         Some(failure) => {
             super::io::respond_failure(conn, task, &failure, 0);
             None
@@ -494,6 +501,7 @@ impl Conn {
     pub(crate) fn takes_input(&self) -> bool {
         let phase = matches!(self.phase, Phase::Login | Phase::Full);
         phase
+            && (!self.held || self.awaits_data_of_procedure())
             && self.sending_bytes + self.iscsi.queued_bytes()
                 < crate::base::limits::SEND_QUEUE_BYTES_MAX
     }

@@ -11,7 +11,7 @@ use crate::scsi::ports::{AccessState, PortGroup, Ports, TargetPort};
 use crate::scsi::unit::{Geometry, Identity, Medium, Properties};
 
 /// REVISION: the first four characters of the version.
-const REVISION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const REVISION: &str = env!("CARGO_PKG_VERSION");
 
 /// The logical unit for this volume.
 pub(crate) fn build(

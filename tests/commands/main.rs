@@ -17,5 +17,6 @@ mod monitoring;
 mod reservations;
 mod sessions;
 mod transcript;
+mod upgrade;
 mod volumes;
 mod without_a_server;

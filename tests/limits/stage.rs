@@ -93,6 +93,7 @@ impl Stage {
                 ..Access::default()
             },
             reservation: Restored::default(),
+            handed_over: false,
         };
         self.during(|target| target.attach_volume(config).expect("the volume is served"));
         self.volumes.push((id, iqn));

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use crossbeam_queue::SegQueue;
 use holdfast::backend::{
-    BackendError, Channel, ChannelId, Completion, Io, Op, Properties, Request, Store, Submitted,
-    Waker,
+    BackendError, Bequest, Channel, ChannelId, Completion, Io, Op, Properties, Request, Store,
+    Submitted, Waker,
 };
 use holdfast::ring;
 
@@ -149,6 +149,10 @@ impl Store for Gate {
 
     fn route(&self) -> String {
         self.inner.route()
+    }
+
+    fn bequest(&self) -> std::io::Result<Bequest> {
+        self.inner.bequest()
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

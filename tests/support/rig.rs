@@ -167,6 +167,7 @@ impl Rig {
             block_bytes: u32::try_from(BLOCK).expect("a block size fits"),
             read_only: false,
             removable: true,
+            handed_over: false,
             sessions_max: 128,
             registrations_max: 128,
             reservation_scope: ReservationScope::Nexus,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -57,12 +59,12 @@ pub struct Setup {
     /// How many portals there are.
     pub portals: usize,
     pub arguments: Vec<String>,
+    /// Variables of the environment.
+    pub environment: Vec<(String, String)>,
     /// TOML of a configuration file.
     pub config: Option<String>,
     /// A file of CHAP accounts, which the configuration then names.
     pub accounts: Option<String>,
-    /// Variables of the server's environment.
-    pub environment: Vec<(String, String)>,
     /// The kernel refuses io_uring to the server.
     pub io_uring_forbidden: bool,
     /// Permissions and limits of the file system apply to the server, even as root.
@@ -79,9 +81,9 @@ impl Setup {
             listen: vec!["127.0.0.1:0".to_owned()],
             portals: 1,
             arguments: Vec::new(),
+            environment: Vec::new(),
             config: None,
             accounts: None,
-            environment: Vec::new(),
             io_uring_forbidden: false,
             confined: false,
             data: Arc::new(temporary_directory(Path::new(env!("CARGO_TARGET_TMPDIR")))),
@@ -105,6 +107,11 @@ impl Setup {
         self
     }
 
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The configuration names the portals, that many.
     pub fn portals_configured(mut self, portals: usize) -> Self {
         self.listen.clear();
@@ -119,11 +126,6 @@ impl Setup {
 
     pub fn accounts(mut self, toml: &str) -> Self {
         self.accounts = Some(toml.to_owned());
-        self
-    }
-
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -198,6 +200,9 @@ pub struct Volume {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// The process that serves, once `upgrade` has put one in the child's place. It is ours to end: this
+    /// process takes in those whose parents have ended.
+    successor: Option<Pid>,
     pub portals: Vec<SocketAddr>,
     /// Everything it printed until it listened.
     pub banner: Vec<String>,
@@ -243,6 +248,7 @@ impl Server {
         let lines = read_lines(&mut child);
         let mut server = Self {
             child,
+            successor: None,
             portals: Vec::new(),
             banner: Vec::new(),
             setup: setup.clone(),
@@ -303,7 +309,66 @@ impl Server {
     }
 
     pub fn process_id(&self) -> u32 {
-        self.child.id()
+        let successor = self.successor.map(|pid| pid.as_raw_nonzero().get());
+        successor.map_or(self.child.id(), |pid| pid.unsigned_abs())
+    }
+
+    fn pid(&self) -> Pid {
+        let own = || i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        self.successor.or_else(own).expect("a process id")
+    }
+
+    /// `holdfast upgrade --json`; what it tells. The process that served has ended well when this
+    /// returns.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> Value {
+        let told = self.upgrade_elsewhere(arguments)();
+        self.succeed(&told);
+        told
+    }
+
+    /// Whoever serves next is taken in by this process, and not by the first one of the machine.
+    pub fn take_in_orphans(&self) {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .expect("a process may adopt");
+    }
+
+    /// What does the same on any thread, up to its answer; [`Server::succeed`] is to follow.
+    pub fn upgrade_elsewhere(&self, arguments: &[&str]) -> impl FnOnce() -> Value + Send + use<> {
+        self.take_in_orphans();
+        let mut command = Command::new(BINARY);
+        command.args(["upgrade", "--json"]).args(arguments);
+        command
+            .arg("--control")
+            .arg(&self.control)
+            .stdin(Stdio::null());
+        move || {
+            let output = command.output().expect("the binary starts");
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "upgrade: {errors}");
+            serde_json::from_slice(&output.stdout).expect("it answers in JSON")
+        }
+    }
+
+    /// Another process serves, as `upgrade` told: waits for the end of the one before.
+    pub fn succeed(&mut self, told: &Value) {
+        assert_eq!(told["before"]["pid"], self.process_id());
+        let status = self.reap();
+        assert!(status.success(), "the process before ended with {status}");
+        let pid = told["after"]["pid"].as_i64().expect("a process id");
+        self.successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        assert!(self.successor.is_some(), "{told}");
+    }
+
+    /// Waits for the end of the process that serves, or did.
+    fn reap(&mut self) -> ExitStatus {
+        match self.successor {
+            None => self.child.wait().expect("the server is our child"),
+            Some(pid) => {
+                let ended = waitpid(Some(pid), WaitOptions::empty());
+                let (_, status) = ended.expect("we took it in").expect("it has ended");
+                ExitStatus::from_raw(status.as_raw())
+            }
+        }
     }
 
     /// Runs a subcommand against this server.
@@ -415,8 +480,8 @@ impl Server {
 
     /// `kill -9`: nothing of the process runs after this returns.
     pub fn kill_now(&mut self) {
-        self.child.kill().expect("the server is our child");
-        self.child.wait().expect("the server is our child");
+        kill_process(self.pid(), Signal::KILL).expect("the server is ours");
+        self.reap();
     }
 
     /// `kill -9`; the setup starts it again on the same data.
@@ -427,28 +492,24 @@ impl Server {
 
     /// Bounds how long the server's files may get, in bytes; `None` takes the bound away.
     pub fn limit_file_size(&self, bytes: Option<u64>) {
-        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        use rustix::process::{Resource, Rlimit, prlimit};
         let limit = Rlimit {
             current: bytes,
             maximum: None,
         };
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        prlimit(pid, Resource::Fsize, limit).expect("the server is our child");
+        prlimit(Some(self.pid()), Resource::Fsize, limit).expect("the server is our child");
     }
 
     /// Sends SIGTERM and does not wait.
     pub fn ask_to_stop(&self) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        let pid = pid.expect("a process id");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it still runs");
+        kill_process(self.pid(), Signal::TERM).expect("it still runs");
     }
 
     /// Waits until the process has ended by itself.
     pub fn wait(mut self) -> (ExitStatus, Setup) {
         let _closed = self.remaining_output();
-        let status = self.child.wait().expect("the server is our child");
+        let status = self.reap();
+        self.successor = None;
         (status, self.setup.clone())
     }
 
@@ -468,7 +529,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
+        if let Some(pid) = self.successor {
+            let _gone = kill_process(pid, Signal::KILL);
+            let _reaped = waitpid(Some(pid), WaitOptions::empty());
+        } else if let Ok(None) = self.child.try_wait() {
             let _gone = self.child.kill();
             let _reaped = self.child.wait();
         }

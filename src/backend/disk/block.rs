@@ -6,6 +6,7 @@ use crate::backend::open::{OpenError, Opening};
 use crate::backend::store::Properties;
 use rustix::fs::{FileType, Mode, OFlags, fstat, ioctl_blkpbszget, ioctl_blksszget};
 use rustix::io::Errno;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -35,6 +36,32 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         Errno::ISDIR => wrong_type(),
         _ => OpenError::system(path, "open")(errno),
     })?;
+    serve(file, false, path, opening)
+}
+
+/// Serves the device at `path` that another process has opened: its hold on the device is that of the
+/// open file description.
+///
+/// # Errors
+/// It is not the volume's, by its kind or its size.
+pub(in crate::backend) fn inherit(
+    file: OwnedFd,
+    path: &Path,
+    opening: &Opening<'_>,
+) -> Result<Arc<Disk>, OpenError> {
+    serve(file, true, path, opening)
+}
+
+fn serve(
+    file: OwnedFd,
+    inherited: bool,
+    path: &Path,
+    opening: &Opening<'_>,
+) -> Result<Arc<Disk>, OpenError> {
+    let wrong_type = || OpenError::WrongType {
+        path: path.to_path_buf(),
+        expected: "block device",
+    };
     let stat = fstat(&file).map_err(OpenError::system(path, "look at"))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
         return Err(wrong_type());
@@ -84,6 +111,7 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         size_bytes: AtomicU64::new(expected),
         properties,
         flush_lost: AtomicBool::new(false),
+        inherited,
         workers: Arc::clone(opening.workers),
     }))
 }

@@ -20,6 +20,28 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         Intent::Create => create(path, opening.size_bytes)?,
         Intent::Existing => existing(path, opening)?,
     };
+    serve(file, false, path, opening)
+}
+
+/// Serves the file at `path` that another process has opened and locked.
+///
+/// # Errors
+/// It is not the volume's, by its kind or its size.
+pub(in crate::backend) fn inherit(
+    file: OwnedFd,
+    path: &Path,
+    opening: &Opening<'_>,
+) -> Result<Arc<Disk>, OpenError> {
+    check(&file, path, opening)?;
+    serve(file, true, path, opening)
+}
+
+fn serve(
+    file: OwnedFd,
+    inherited: bool,
+    path: &Path,
+    opening: &Opening<'_>,
+) -> Result<Arc<Disk>, OpenError> {
     let stat = fstat(&file).map_err(OpenError::system(path, "look at"))?;
     let way = Way::of_file(&file, path, stat.st_dev, opening);
     let page_bytes = u32::try_from(stat.st_blksize).unwrap_or(4096).max(4096);
@@ -47,6 +69,7 @@ pub(in crate::backend) fn open(path: &Path, opening: &Opening<'_>) -> Result<Arc
         size_bytes: AtomicU64::new(opening.size_bytes),
         properties,
         flush_lost: AtomicBool::new(false),
+        inherited,
         workers: Arc::clone(opening.workers),
     }))
 }
@@ -74,7 +97,6 @@ fn create(path: &Path, size_bytes: u64) -> Result<OwnedFd, OpenError> {
 }
 
 fn existing(path: &Path, opening: &Opening<'_>) -> Result<OwnedFd, OpenError> {
-    let size_bytes = opening.size_bytes;
     let flags = access(opening) | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
         Errno::NOENT => OpenError::Missing {
@@ -86,24 +108,35 @@ fn existing(path: &Path, opening: &Opening<'_>) -> Result<OwnedFd, OpenError> {
         },
         _ => OpenError::system(path, "open")(errno),
     })?;
-    let stat = fstat(&file).map_err(OpenError::system(path, "look at"))?;
+    check_type(&file, path)?;
+    lock(&file, path)?;
+    check(&file, path, opening)?;
+    Ok(file)
+}
+
+fn check_type(file: &OwnedFd, path: &Path) -> Result<u64, OpenError> {
+    let stat = fstat(file).map_err(OpenError::system(path, "look at"))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(OpenError::WrongType {
             path: path.to_path_buf(),
             expected: "regular file",
         });
     }
-    lock(&file, path)?;
+    Ok(u64::try_from(stat.st_size).unwrap_or(0))
+}
+
+fn check(file: &OwnedFd, path: &Path, opening: &Opening<'_>) -> Result<(), OpenError> {
+    let expected = opening.size_bytes;
     // Growing makes the file longer before the catalogue learns of it, so it may be longer here.
-    let found = u64::try_from(stat.st_size).unwrap_or(0);
-    if found < size_bytes {
+    let found = check_type(file, path)?;
+    if found < expected {
         return Err(OpenError::TooSmall {
             path: path.to_path_buf(),
-            expected: size_bytes,
+            expected,
             found,
         });
     }
-    Ok(file)
+    Ok(())
 }
 
 /// The lock goes with the open file: other processes are kept out, and so are other volumes of this

@@ -18,10 +18,12 @@ mod way;
 
 use super::open::Opening;
 use super::request::{BackendError, ErrorKind};
-use super::store::{Channel, ChannelId, Harm, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Harm, Properties, Store, Waker};
 use super::workers::Workers;
 use crate::ring::FileHandle;
 use rustix::fs::{FlockOperation, OFlags, flock};
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use way::Way;
@@ -43,6 +45,9 @@ pub struct Disk {
     properties: Properties,
     /// Sticky: see [`ErrorKind::FlushLost`].
     flush_lost: AtomicBool,
+    /// Another process has the open file description too, or had: its lock is not this one's to give
+    /// back.
+    inherited: bool,
     workers: Arc<Workers>,
 }
 
@@ -76,6 +81,15 @@ impl Store for Disk {
         Ok(())
     }
 
+    fn bequest(&self) -> io::Result<Bequest> {
+        if self.flush_lost.load(Ordering::Acquire) {
+            let why =
+                "a flush has failed, and what was written may be lost; only a restart ends that";
+            return Err(io::Error::other(why));
+        }
+        Ok(Bequest::File(self.file.as_fd().try_clone_to_owned()?))
+    }
+
     fn look_after(&self) -> Result<(), Harm> {
         if self.medium != Medium::File {
             return Ok(());
@@ -105,7 +119,7 @@ impl Drop for Disk {
     /// (flock(2)), and the volume could not be opened again until they are gone.
     fn drop(&mut self) {
         // A request in flight may still write: then the lock stays until its handle closes the file.
-        if self.medium == Medium::File && self.file.is_last() {
+        if self.medium == Medium::File && !self.inherited && self.file.is_last() {
             // Where it fails, closing releases the lock.
             let _ = flock(&self.file, FlockOperation::Unlock);
         }

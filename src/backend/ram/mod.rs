@@ -10,7 +10,7 @@ use super::request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
     push_extent,
 };
-use super::store::{Channel, ChannelId, Io, Properties, Store, Waker};
+use super::store::{Bequest, Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
 use crate::base::limits::{ATOMIC_WRITE_BYTES_MAX, VOLUME_BYTES_MAX};
 use crate::ring;
@@ -180,6 +180,10 @@ impl Store for RamStore {
 
     fn size_bytes(&self) -> u64 {
         self.size_bytes.load(Ordering::Acquire)
+    }
+
+    fn bequest(&self) -> std::io::Result<Bequest> {
+        Ok(Bequest::Memory)
     }
 
     fn grow(&self, size_bytes: u64) -> Result<(), BackendError> {

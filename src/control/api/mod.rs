@@ -92,6 +92,9 @@ pub mod method {
     pub const SERVER_EVENTS: &str = "server.events";
     /// Drains and stops the server: no parameters → `null`, before it has stopped.
     pub const SERVER_STOP: &str = "server.stop";
+    /// Has a new process take the server's place: [`super::ServerUpgrade`] →
+    /// [`super::ServerUpgradeView`].
+    pub const SERVER_UPGRADE: &str = "server.upgrade";
 }
 
 /// Kinds of backend that a volume may be created on.
@@ -451,4 +454,45 @@ pub struct ServerStatus {
     pub volumes: usize,
     /// How many sessions are logged in.
     pub sessions: usize,
+}
+
+/// Parameters of `server.upgrade`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerUpgrade {
+    /// The program, absolute; left out: the one that the server was started from.
+    #[serde(default)]
+    pub binary: Option<PathBuf>,
+    /// Whether only to find out if it could be.
+    #[serde(default)]
+    pub check: bool,
+    /// How long initiators may have to wait until nothing runs any more, in milliseconds; left out: 5000.
+    #[serde(default)]
+    pub patience_ms: Option<u64>,
+}
+
+/// An upgrade as the control socket tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerUpgradeView {
+    /// Whether nothing was done but to find out that it could be.
+    pub checked_only: bool,
+    /// The process that served.
+    pub before: ProcessView,
+    /// The process that serves, or would; after a check it has ended.
+    pub after: ProcessView,
+    /// How many volumes there are.
+    pub volumes: usize,
+    /// How many sessions were handed over, or would be.
+    pub sessions: usize,
+    /// For how long nothing was served, in microseconds; `None` after a check.
+    pub pause_us: Option<u64>,
+}
+
+/// A process of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessView {
+    /// The version of its program.
+    pub version: String,
+    /// Its number.
+    pub pid: u32,
 }

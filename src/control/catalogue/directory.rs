@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ const VOLUMES: &str = "volumes";
 pub struct DataDirectory {
     path: PathBuf,
     /// The kernel drops the lock with the file, however the process ends.
-    _lock: File,
+    lock: File,
 }
 
 impl DataDirectory {
@@ -80,7 +81,31 @@ impl DataDirectory {
             Err(error) => return Err(failed(&error.into())),
         }
         write_holder(&mut lock).map_err(|error| failed(&error))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
+    }
+
+    /// Takes a directory over from another process, with the lock that it has. Who holds it is written
+    /// down by [`DataDirectory::claim`].
+    #[must_use]
+    pub fn inherited(path: PathBuf, lock: File) -> Self {
+        Self { path, lock }
+    }
+
+    /// The lock, for another process or to write down who has it: it is held as long as any handle is
+    /// open.
+    ///
+    /// # Errors
+    /// Descriptors run out.
+    pub fn share_lock(&self) -> io::Result<OwnedFd> {
+        self.lock.as_fd().try_clone_to_owned()
+    }
+
+    /// Writes down that this process has the lock.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn claim(lock: OwnedFd) -> io::Result<()> {
+        write_holder(&mut File::from(lock))
     }
 
     /// The directory, absolute.

@@ -50,6 +50,8 @@ pub(super) struct CatalogueFile {
 #[derive(Default)]
 struct OpenFile {
     database: Option<Database>,
+    /// Another process has the file, or may have: nothing is read or written here.
+    sealed: bool,
     /// After a flush that failed nobody knows what is on the disk, and the next flush may succeed
     /// without having written what the first one lost.
     flush_failed: Arc<AtomicBool>,
@@ -82,6 +84,18 @@ impl CatalogueFile {
     /// Closes the file, so that it is whole on the disk; the next call opens it again.
     pub(super) fn close(&self) {
         self.lock().database = None;
+    }
+
+    /// Closes the file and leaves it to another process; calls fail until [`CatalogueFile::unseal`].
+    pub(super) fn seal(&self) {
+        let mut file = self.lock();
+        file.database = None;
+        file.sealed = true;
+    }
+
+    /// Takes the file back, as the other process has left it.
+    pub(super) fn unseal(&self) {
+        self.lock().sealed = false;
     }
 
     /// Reads what the last change has left.
@@ -158,6 +172,12 @@ impl CatalogueFile {
     fn take_open(&self, file: &mut OpenFile) -> Result<Database, CatalogueError> {
         if file.flush_failed.load(Ordering::Acquire) {
             return Err(self.flush_failed());
+        }
+        if file.sealed {
+            return Err(CatalogueError::Failed {
+                path: self.path.clone(),
+                message: "it is being handed over to another process".to_owned(),
+            });
         }
         match file.database.take() {
             Some(database) => Ok(database),

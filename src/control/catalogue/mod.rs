@@ -51,6 +51,9 @@ use crate::volume::{
     VolumeName, VolumeSettings,
 };
 
+/// The version of the tables' shape.
+pub const TABLES_VERSION: u32 = schema::VERSION;
+
 /// A volume, with what stores its blocks. A relative path begins at the data directory.
 pub type Volume = volume::Volume<BackendSpec>;
 /// All groups and volumes.
@@ -217,6 +220,17 @@ impl Catalogue {
     #[must_use]
     pub fn unreadable(&self) -> &BTreeMap<String, String> {
         &self.unreadable
+    }
+
+    /// Closes the file, and leaves it to another process: every call that needs it fails until
+    /// [`Catalogue::unseal`].
+    pub fn seal(&self) {
+        self.table.seal();
+    }
+
+    /// Takes the file back from another process that has changed no volume.
+    pub fn unseal(&self) {
+        self.table.unseal();
     }
 
     /// All groups and volumes as they are now.

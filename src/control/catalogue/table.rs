@@ -60,6 +60,16 @@ impl Table {
         Ok(table)
     }
 
+    /// Leaves the file to another process.
+    pub(super) fn seal(&self) {
+        self.file.seal();
+    }
+
+    /// Takes it back.
+    pub(super) fn unseal(&self) {
+        self.file.unseal();
+    }
+
     /// Refuses another SAN's file; notes whose it is on the first start.
     pub(super) fn check_san(&self, san: &SanName) -> Result<(), CatalogueError> {
         match self.san()? {

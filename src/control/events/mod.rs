@@ -94,8 +94,12 @@ impl EventLog {
     /// can't be read or written is told of and done without.
     pub fn keep_in(&self, directory: &Path) {
         let mut kept = self.kept();
-        let (file, events) = EventFile::open(directory);
-        kept.ring.restore(events);
+        let (mut file, events) = EventFile::open(directory);
+        for since in kept.ring.restore(events) {
+            if let Some(file) = &mut file {
+                file.append(&since);
+            }
+        }
         kept.file = file;
     }
 

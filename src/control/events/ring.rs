@@ -23,15 +23,25 @@ struct Noted {
 }
 
 impl Ring {
-    /// Goes on from events of an earlier run.
-    pub(super) fn restore(&mut self, events: Vec<EventView>) {
-        for view in events {
-            self.sequence = self.sequence.max(view.sequence);
+    /// Goes on from events of an earlier run. What is here already has happened since, and gets the
+    /// numbers that follow theirs; returns that.
+    pub(super) fn restore(&mut self, events: Vec<EventView>) -> Vec<EventView> {
+        let mut since = Vec::with_capacity(self.events.len());
+        for Noted { view, .. } in std::mem::take(&mut self.events) {
+            since.push(view);
+        }
+        let before = events.iter().map(|view| view.sequence).max();
+        for (view, number) in since.iter_mut().zip(before.unwrap_or_default() + 1..) {
+            view.sequence = number;
+        }
+        for view in events.into_iter().chain(since.iter().cloned()) {
+            self.sequence = view.sequence;
             self.revision += 1;
             let revision = self.revision;
             self.events.push_back(Noted { view, revision });
         }
         self.forget();
+        since
     }
 
     /// Takes note of an event at `now_ms`; returns what stands there of it.

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::{MetricsError, PLAIN, Pages};
@@ -108,6 +109,23 @@ pub(in crate::control) struct Bound {
 }
 
 impl Bound {
+    /// Takes a socket that listens already.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(in crate::control) fn adopt(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Another handle of the socket.
+    ///
+    /// # Errors
+    /// Descriptors have run out.
+    pub(in crate::control) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.listener.try_clone().map(OwnedFd::from)
+    }
+
     /// Serves from now on.
     ///
     /// # Errors

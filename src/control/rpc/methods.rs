@@ -12,7 +12,7 @@ use crate::control::service::{Progress, Service};
 use crate::reservation::history::Process;
 
 /// Every method.
-pub(super) const NAMES: [&str; 30] = [
+pub(super) const NAMES: [&str; 32] = [
     method::VOLUME_CREATE,
     method::VOLUME_LIST,
     method::VOLUME_SHOW,
@@ -43,6 +43,8 @@ pub(super) const NAMES: [&str; 30] = [
     method::SERVER_MEASURE,
     method::SERVER_EVENTS,
     method::SERVER_STOP,
+    method::SERVER_UPGRADE,
+    method::SERVER_UPGRADE,
 ];
 
 /// Does what a line asks for; `None` where it asks for no answer. `caller` is the process that asks, as
@@ -158,6 +160,7 @@ fn call(
             service.stop();
             Ok(())
         }),
+        method::SERVER_UPGRADE => with(params, |upgrade| service.upgrade(&upgrade, caller)),
         other => Err(RpcError::unknown_method(other)),
     }
 }

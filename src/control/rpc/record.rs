@@ -32,7 +32,8 @@ pub(super) fn record(
         let refusal = result.err().map(refusal);
         audit.command(caller, name, params, refusal.as_ref().map_or(Ok(()), Err));
     }
-    if result.is_ok() {
+    // Another process that serves keeps the events now.
+    if result.is_ok() && !service.has_departed() {
         service.events().note(event(caller, name, params));
     }
 }

@@ -80,7 +80,10 @@ fn converse(service: &Service, stream: &UnixStream) -> io::Result<()> {
         if let Some(answer) = methods::handle(service, caller, &progress, &line) {
             let mut text = answer.to_string();
             text.push('\n');
-            writer.write_all(text.as_bytes())?;
+            let written = writer.write_all(text.as_bytes());
+            // Whether or not it is read.
+            service.answered();
+            written?;
         }
     }
 }

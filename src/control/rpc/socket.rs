@@ -101,6 +101,29 @@ impl ControlSocket {
         Ok(bound)
     }
 
+    /// Listens beside `path`, where another process listens, until [`ControlSocket::take_place`].
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn bind_beside(path: &Path) -> Result<Self, SocketError> {
+        // Not longer than the names that there are.
+        Self::bind(&path.with_file_name(format!(".{}", std::process::id())))
+    }
+
+    /// Takes the place of whatever listens at `path`, at once: whoever connects finds one or the other.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn take_place(&mut self, path: &Path) -> Result<(), SocketError> {
+        let failed = |source| SocketError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        std::fs::rename(&self.path, path).map_err(failed)?;
+        path.clone_into(&mut self.path);
+        Ok(())
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -3,16 +3,19 @@
 mod announce;
 mod portals;
 mod signals;
+mod takeover;
 mod upkeep;
 mod watching;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
 pub use portals::PortalError;
+pub use takeover::TakeOverError;
 
 use self::upkeep::Upkeep;
 use self::watching::Watching;
@@ -25,9 +28,11 @@ use super::metrics::MetricsError;
 use super::plane::{DataPlane, Launch, LaunchPlan, PlaneError};
 use super::rpc;
 use super::service::{Service, ServiceSettings, StopReason};
+use super::succession::{self, Heir, Predecessor};
 use crate::backend::{Means, Workers};
 use crate::base::tuning::{Engine, Tuning};
 use crate::ring::Ring;
+use crate::target::{Journal, ReservationStore};
 
 /// Why a server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,9 @@ pub enum ServeError {
     /// An operation of the start failed.
     #[error("{0}")]
     Control(#[from] ControlError),
+    /// Another server's place can't be taken.
+    #[error("{0}")]
+    TakeOver(#[from] TakeOverError),
     /// The metrics endpoint can't be opened.
     #[error("{0}")]
     Metrics(#[from] MetricsError),
@@ -64,21 +72,29 @@ pub enum ServeError {
 /// Serves until a signal or a request stops it; returns when everything is flushed and closed.
 ///
 /// What it has to say to whoever started it goes to `out`: one line `listening on ADDR:PORT` for
-/// each portal once all is ready, and how to connect.
+/// each portal once all is ready, and how to connect. With an `heir` it takes the place of the server
+/// that started this process.
 ///
 /// # Errors
-/// It can't start; nothing is served then.
+/// It can't start; nothing is served then, or the server that was to be replaced goes on.
 pub fn run(
     config: Config,
     tuning: Tuning,
     launch: &dyn Launch,
+    heir: Option<&Heir>,
     out: &mut dyn Write,
 ) -> Result<(), ServeError> {
     let (stop, stopped) = crossbeam_channel::bounded(1);
     let (hang_up, hung_up) = crossbeam_channel::bounded(1);
     let _signals = signals::Watch::start(stop.clone(), hang_up)?;
-    let running = Running::start(config, tuning, launch, stop)?;
+    let running = match heir {
+        None => Running::start(config, tuning, launch, stop)?,
+        Some(heir) => Running::take_over(config, tuning, launch, stop, heir)?,
+    };
     running.announce(out);
+    if heir.is_none() {
+        succession::announce_ready();
+    }
     running.until(&stopped, &hung_up);
     Ok(())
 }
@@ -108,37 +124,21 @@ impl Running {
     ) -> Result<Self, ServeError> {
         config.check()?;
         let policy = config.policy()?;
-        let (catalogue, unfinished) = Catalogue::open(DataDirectory::open(&config.data)?, policy)?;
+        let directory = DataDirectory::open(&config.data)?;
+        let lock = directory.share_lock()?;
+        let (catalogue, unfinished) = Catalogue::open(directory, policy)?;
         let catalogue = Arc::new(catalogue);
         // Everything that another server may hold is taken before anything is started.
         let socket = rpc::ControlSocket::bind(&config.control_socket())?;
         let (listeners, addresses) = portals::bind(&config.portals)?;
         let prepared = watching::Prepared::take(&config)?;
+        let predecessor = predecessor(&config, &catalogue, lock, &prepared)?;
         // Kept before any initiator can learn them, and only for portals that can be had.
         let tags = catalogue.portal_tags(&portals::wanted(&config.portals))?;
         let portals = portals::sockets(&config.portals, listeners, tags);
-        let means = means(&tuning);
-        let plane = launch.launch(LaunchPlan {
-            cores: config
-                .cores
-                .as_ref()
-                .map(|list| list.cores().to_vec())
-                .unwrap_or_default(),
-            reactors: config.reactor_count(),
-            tuning,
-            login_timeout: config.limits.login_timeout.0,
-            nop_interval: config.limits.nop_interval.0,
-            fence_timeout: config.limits.fence_timeout.0,
-            reservations: catalogue.clone(),
-            journal: prepared.journal(),
-            slow_io: config.log.slow_io.map(|limit| limit.0),
-        })?;
-        let settings = ServiceSettings {
-            registrations_max: config.limits.registrations_per_volume,
-            reactors: config.reactor_count(),
-            means,
-            logout_timeout: config.limits.drain_timeout.0,
-        };
+        let settings = service_settings(&config, means(&tuning));
+        let plan = launch_plan(&config, tuning, catalogue.clone(), prepared.journal());
+        let plane = launch.launch(plan)?;
         let workers = Workers::start(config.reactor_count())?;
         let service = Arc::new(Service::new(
             catalogue.clone(),
@@ -148,15 +148,17 @@ impl Running {
             stop,
         ));
         let open = || -> Result<(rpc::Server, Upkeep, Watching), ServeError> {
-            let watching = prepared.start(&config, &service, &catalogue)?;
+            let mut watching = prepared.watch(&config, &service, &catalogue)?;
+            watching.begin(&service, &catalogue)?;
             service.open(&unfinished)?;
             for portal in portals {
                 plane.open_portal(portal)?;
             }
             service.set_portals(announce::reachable(&config.portals, &addresses));
             let upkeep = Upkeep::start(service.clone())?;
+            service.set_predecessor(predecessor);
             let rpc = rpc::Server::start(socket, service.clone())?;
-            watching.note_start(&service);
+            watching.note_start(&service, None);
             Ok((rpc, upkeep, watching))
         };
         match open() {
@@ -203,24 +205,35 @@ impl Running {
     pub fn until(self, stopped: &Receiver<StopReason>, hung_up: &Receiver<()>) {
         // The service holds a sender, so there is no end but a word.
         let mut hang_ups = hung_up.clone();
-        loop {
+        let reason = loop {
             crossbeam_channel::select! {
-                recv(stopped) -> reason => {
-                    if let Ok(reason) = reason {
-                        tracing::info!(
-                            ?reason,
-                            "stopping: no more logins, asking sessions to log out"
-                        );
-                    }
-                    break;
-                }
+                recv(stopped) -> reason => break reason,
                 recv(hang_ups) -> word => match word {
                     Ok(()) => self.reopen(),
                     Err(_) => hang_ups = crossbeam_channel::never(),
                 }
             }
+        };
+        // An upgrade that is under way decides first whose word it is.
+        self.service.wait_for_upgrade();
+        if self.service.has_departed() {
+            return self.leave();
+        }
+        if let Ok(reason) = reason {
+            succession::announce_stopping();
+            tracing::info!(
+                ?reason,
+                "stopping: no more logins, asking sessions to log out"
+            );
         }
         self.stop();
+    }
+
+    /// Leaves everything to the process that serves now. Nothing is taken down: that would ask sessions to
+    /// log out, give locks back and remove the control socket, which are all the other's.
+    fn leave(self) {
+        tracing::info!("another process serves; this one ends");
+        std::mem::forget(self);
     }
 
     /// Opens files anew that may have been moved away.
@@ -253,6 +266,49 @@ impl Running {
         plane.stop();
         watching.finish();
         tracing::info!("stopped");
+    }
+}
+
+/// What a successor will need of this server.
+fn predecessor(
+    config: &Config,
+    catalogue: &Catalogue,
+    lock: OwnedFd,
+    prepared: &watching::Prepared,
+) -> io::Result<Predecessor> {
+    let portals = config.portals.iter().map(|portal| portal.listen.0);
+    let socket = prepared.metrics_socket()?;
+    let metrics = config.metrics.listen.map(|listen| listen.0).zip(socket);
+    Predecessor::new(catalogue.directory(), lock, portals.collect(), metrics)
+}
+
+/// What the data path is started with.
+fn launch_plan(
+    config: &Config,
+    tuning: Tuning,
+    reservations: Arc<dyn ReservationStore>,
+    journal: Journal,
+) -> LaunchPlan {
+    let cores = config.cores.as_ref().map(|list| list.cores().to_vec());
+    LaunchPlan {
+        cores: cores.unwrap_or_default(),
+        reactors: config.reactor_count(),
+        tuning,
+        login_timeout: config.limits.login_timeout.0,
+        nop_interval: config.limits.nop_interval.0,
+        fence_timeout: config.limits.fence_timeout.0,
+        reservations,
+        journal,
+        slow_io: config.log.slow_io.map(|limit| limit.0),
+    }
+}
+
+fn service_settings(config: &Config, means: Means) -> ServiceSettings {
+    ServiceSettings {
+        registrations_max: config.limits.registrations_per_volume,
+        reactors: config.reactor_count(),
+        means,
+        logout_timeout: config.limits.drain_timeout.0,
     }
 }
 

@@ -52,16 +52,17 @@ fn bracketed(address: &SocketAddr) -> String {
 pub(super) fn bind(
     portals: &[PortalConfig],
 ) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), PortalError> {
-    let mut listeners = Vec::with_capacity(portals.len());
-    let mut addresses = Vec::with_capacity(portals.len());
-    for portal in portals {
-        let address = portal.listen.0;
-        let failed = |source| PortalError { address, source };
-        let listener = listen(address).map_err(failed)?;
-        addresses.push(listener.local_addr().map_err(failed)?);
-        listeners.push(listener);
-    }
-    Ok((listeners, addresses))
+    let bound = portals.iter().map(|portal| bind_one(portal.listen.0));
+    let bound: Result<Vec<_>, _> = bound.collect();
+    Ok(bound?.into_iter().unzip())
+}
+
+/// Listens at one address.
+pub(super) fn bind_one(address: SocketAddr) -> Result<(TcpListener, SocketAddr), PortalError> {
+    let failed = |source| PortalError { address, source };
+    let listener = listen(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// What the catalogue has to know of the portals to give them their tags.

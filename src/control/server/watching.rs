@@ -1,6 +1,8 @@
 //! What lets others watch the server: events, the audit log, the metrics endpoint.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -25,13 +27,37 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Takes what another server may hold.
     pub(super) fn take(config: &Config) -> Result<Self, ServeError> {
+        Self::beside(config, None)
+    }
+
+    /// As [`Prepared::take`], where the server that is to be replaced serves metrics at `theirs`: the
+    /// same address is taken when it has given its socket away ([`Prepared::inherit`]).
+    pub(super) fn beside(config: &Config, theirs: Option<SocketAddr>) -> Result<Self, ServeError> {
         let (journal, heard) = Journal::new();
-        let listen = config.metrics.listen;
+        let listen = config.metrics.listen.map(|listen| listen.0);
+        let own = listen.filter(|listen| Some(*listen) != theirs);
         Ok(Self {
             journal,
             heard,
-            metrics: listen.map(|listen| Endpoint::bind(listen.0)).transpose()?,
+            metrics: own.map(Endpoint::bind).transpose()?,
         })
+    }
+
+    /// Takes the socket of the server that is to be replaced, if its address is wanted.
+    pub(super) fn inherit(
+        &mut self,
+        config: &Config,
+        socket: Option<TcpListener>,
+    ) -> io::Result<()> {
+        if let (Some(_), None, Some(socket)) = (&config.metrics.listen, &self.metrics, socket) {
+            self.metrics = Some(Bound::adopt(socket)?);
+        }
+        Ok(())
+    }
+
+    /// The socket of the metrics, for a successor.
+    pub(super) fn metrics_socket(&self) -> io::Result<Option<OwnedFd>> {
+        self.metrics.as_ref().map(Bound::duplicate).transpose()
     }
 
     /// The end of the reactors.
@@ -39,15 +65,15 @@ impl Prepared {
         self.journal.clone()
     }
 
-    /// Listens to the reactors and answers scrapers from now on.
-    pub(super) fn start(
+    /// Opens the audit log and listens to the reactors. Nothing is written before [`Watching::begin`]
+    /// unless something happens.
+    pub(super) fn watch(
         self,
         config: &Config,
         service: &Arc<Service>,
         catalogue: &Arc<Catalogue>,
     ) -> Result<Watching, ServeError> {
         let events = service.events();
-        events.keep_in(catalogue.directory());
         let audit = config.audit.path.as_deref();
         let audit = audit.map(|path| Audit::open(path, events.clone()).map(Arc::new));
         let audit = audit.transpose()?;
@@ -60,27 +86,44 @@ impl Prepared {
             service: service.clone(),
             sessions: config.metrics.sessions,
         };
-        let metrics = self.metrics.map(|bound| bound.serve(pages)).transpose()?;
-        Ok(Watching { listener, metrics })
+        Ok(Watching {
+            listener,
+            waiting: self.metrics.map(|bound| (bound, pages)),
+            metrics: None,
+        })
     }
 }
 
 /// What runs.
 pub(super) struct Watching {
     listener: Listener,
+    /// Metrics that are not served yet.
+    waiting: Option<(Bound, Pages)>,
     metrics: Option<Endpoint>,
 }
 
 impl Watching {
+    /// Keeps events on disk and answers scrapers from now on.
+    pub(super) fn begin(&mut self, service: &Service, catalogue: &Catalogue) -> io::Result<()> {
+        service.events().keep_in(catalogue.directory());
+        if let Some((bound, pages)) = self.waiting.take() {
+            self.metrics = Some(bound.serve(pages)?);
+        }
+        Ok(())
+    }
+
     /// Where metrics are served.
     pub(super) fn metrics(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Endpoint::address)
     }
 
-    /// The server serves.
-    pub(super) fn note_start(&self, service: &Service) {
+    /// The server serves, in the place of the process `predecessor` if there was one.
+    pub(super) fn note_start(&self, service: &Service, predecessor: Option<u32>) {
         let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
-        let text = format!("version {version} serves, as process {pid}");
+        let mut text = format!("version {version} serves, as process {pid}");
+        if let Some(predecessor) = predecessor {
+            text.push_str(&format!(", in the place of process {predecessor}"));
+        }
         let event = Event::new(EventKind::ServerStarted, text);
         service.events().note(event);
     }

@@ -1,12 +1,12 @@
 //! What volumes and snapshots hold: shared where it can be, copied where it must be, and what is said
 //! where it can't.
 
-use super::refusal::{volume_error, with_sources};
+use super::refusal::volume_error;
 use super::{Progress, Service};
 use crate::backend::{BackendSpec, ContentError, Draft, Source};
 use crate::control::api::ProgressView;
 use crate::control::catalogue::Volume;
-use crate::control::error::{ControlError, ErrorKind};
+use crate::control::error::{ControlError, ErrorKind, with_sources};
 use crate::volume::VolumeName;
 
 impl Service {

@@ -74,6 +74,15 @@ impl LongWork {
         }
     }
 
+    /// What is under way, for people.
+    pub(super) fn list(&self) -> Vec<String> {
+        let under_way = lock(&self.under_way);
+        let described = under_way.iter();
+        described
+            .map(|(what, is_being)| format!("volume {what} {is_being}"))
+            .collect()
+    }
+
     /// Whether it is to end because the server does.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)

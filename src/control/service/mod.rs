@@ -24,6 +24,7 @@ mod settings;
 mod snapshots;
 mod sources;
 mod stores;
+mod upgrade;
 mod views;
 mod volumes;
 
@@ -32,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -47,7 +49,8 @@ use super::catalogue::{Catalogue, CatalogueError, KeptHistory, Volume, has_own_f
 use super::error::{ControlError, ErrorKind};
 use super::events::{Event, EventLog};
 use super::plane::{DataPlane, PlaneError, VolumeConfig};
-use crate::backend::{Intent, Means, Store, Workers};
+use super::succession::Predecessor;
+use crate::backend::{Bequest, Intent, Means, Store, Workers};
 use crate::base::clock::Instant;
 use crate::volume::{VolumeId, VolumeName};
 
@@ -74,6 +77,8 @@ pub enum StopReason {
     Request,
     /// The process got that signal.
     Signal(i32),
+    /// Another process serves in its place.
+    Succeeded,
 }
 
 /// The operations. Every call may block; changes take turns.
@@ -89,6 +94,12 @@ pub struct Service {
     stores: Stores,
     /// Held during a change, so that changes take turns.
     turn: Mutex<()>,
+    /// How a successor is started; set when all is served.
+    predecessor: OnceLock<Predecessor>,
+    /// Held during an upgrade, beside the turn.
+    upgrading: Mutex<()>,
+    /// Set when another process serves: the thread that has to tell of it.
+    departed: OnceLock<ThreadId>,
     /// Who waits for something to happen.
     followers: Followers,
     /// What happened.
@@ -128,6 +139,9 @@ impl Service {
             portals: OnceLock::new(),
             stores,
             turn: Mutex::new(()),
+            predecessor: OnceLock::new(),
+            upgrading: Mutex::new(()),
+            departed: OnceLock::new(),
             followers: Followers::default(),
             events: Arc::default(),
             audit: OnceLock::new(),
@@ -174,6 +188,25 @@ impl Service {
         // Before any portal opens.
         self.restore_drains()?;
         self.make_first_volume()
+    }
+
+    /// Leaves to the stores what another process has of them, before [`Service::open`].
+    pub fn inherit(&self, stores: BTreeMap<VolumeId, Bequest>) {
+        self.stores.inherit(stores);
+    }
+
+    /// The name of a volume, for people.
+    #[must_use]
+    pub fn name_of(&self, id: VolumeId) -> String {
+        let model = self.catalogue.model();
+        let name = model.volume(id).map(|volume| volume.name.to_string());
+        name.unwrap_or_else(|_| id.to_string())
+    }
+
+    /// Why volumes are not served, of those that are not.
+    #[must_use]
+    pub fn unserved(&self) -> BTreeMap<VolumeId, String> {
+        self.problems().clone()
     }
 
     /// Says how initiators reach the portals, once they are open.
@@ -237,7 +270,8 @@ impl Service {
 
     fn take_turn(&self) -> MutexGuard<'_, ()> {
         // The mutex guards no data, so a panic of its holder left nothing half done.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.unless_departed(turn)
     }
 
     fn problems(&self) -> MutexGuard<'_, BTreeMap<VolumeId, String>> {
@@ -290,6 +324,7 @@ impl Service {
             CatalogueError::Record { problem, .. } => self.unbelieved(volume, &problem.to_string()),
             error => error.into(),
         })?;
+        let handed_over = self.stores.is_inherited(volume.id);
         let store = open()?;
         let settings = &volume.settings;
         let common = &self.catalogue.policy().settings;
@@ -309,6 +344,7 @@ impl Service {
             access: self.catalogue.policy().access.of(&volume.group).clone(),
             reservation: Some(reservation),
             history,
+            handed_over,
         };
         self.plane
             .attach_volume(config)

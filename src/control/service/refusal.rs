@@ -1,7 +1,7 @@
 //! From what the rooms below refuse to what whoever asked is told.
 
 use crate::control::catalogue::CatalogueError;
-use crate::control::error::{ControlError, ErrorKind};
+use crate::control::error::{ControlError, ErrorKind, with_sources};
 use crate::control::plane::PlaneError;
 use crate::volume::{self, VolumeName};
 
@@ -28,18 +28,6 @@ pub(super) fn about_volume(name: &VolumeName, error: &PlaneError) -> ControlErro
         _ => "can't be served",
     };
     volume_error(kind, name, &format!("{what}: {}", with_sources(error)))
-}
-
-/// An error with everything behind it, which its own text does not repeat.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 impl From<PlaneError> for ControlError {

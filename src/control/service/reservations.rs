@@ -116,6 +116,8 @@ impl Service {
         clear: &ReservationClear,
         operator: Option<Process>,
     ) -> Result<ReservationClearView, ControlError> {
+        // Not in the middle of an upgrade, where it would be forgotten.
+        let _no_upgrade = self.unless_departed(self.upgrade_lock());
         let volume = self.find(&clear.name)?;
         let key = clear.key.as_deref().map(key).transpose()?;
         if let Some(key) = key {

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::content::{failed, not_in_a_file};
 use super::deleting::in_use;
-use super::refusal::{volume_error, with_sources};
+use super::refusal::volume_error;
 use super::{Progress, Service};
 use crate::backend::{ContentError, Draft, Source, remove_file};
 use crate::base::clock::wall_clock_ms;
 use crate::base::limits::{SNAPSHOT_FREE_BYTES_MIN, SNAPSHOT_HOLD_MAX, SNAPSHOT_VOLUMES_MAX};
 use crate::control::api::{SnapshotCreate, SnapshotList, SnapshotSelect, SnapshotView};
 use crate::control::catalogue::{TakenSnapshot, Volume};
-use crate::control::error::{ControlError, ErrorKind};
+use crate::control::error::{ControlError, ErrorKind, with_sources};
 use crate::control::plane::PlaneError;
 use crate::target::{Company, HoldPlan};
 use crate::volume::{Snapshot, SnapshotId, SnapshotSetId, VolumeId, VolumeName};

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
-use super::refusal::{volume_error, with_sources};
-use crate::backend::{self, BackendSpec, Intent, Means, Opening, Store, Workers};
+use super::refusal::volume_error;
+use crate::backend::{self, BackendSpec, Bequest, Intent, Means, Opening, Store, Workers};
 use crate::control::catalogue::{Volume, snapshot_file};
-use crate::control::error::{ControlError, ErrorKind};
+use crate::control::error::{ControlError, ErrorKind, with_sources};
 use crate::volume::{SnapshotId, VolumeId};
 
 /// Opens stores and remembers them for as long as the data path has them.
@@ -19,6 +19,8 @@ pub(super) struct Stores {
     workers: Arc<Workers>,
     means: Means,
     open: Mutex<BTreeMap<VolumeId, Weak<dyn Store>>>,
+    /// What another process leaves, until it is opened.
+    inherited: Mutex<BTreeMap<VolumeId, Bequest>>,
 }
 
 #[allow(clippy::disallowed_types, reason = "control runs off the reactors")]
@@ -29,7 +31,18 @@ impl Stores {
             workers,
             means,
             open: Mutex::new(BTreeMap::new()),
+            inherited: Mutex::default(),
         }
+    }
+
+    /// Stores that another process has open are opened with what it leaves.
+    pub(super) fn inherit(&self, stores: BTreeMap<VolumeId, Bequest>) {
+        *self.inherited() = stores;
+    }
+
+    /// Whether another process has it open, and it has not been opened here.
+    pub(super) fn is_inherited(&self, volume: VolumeId) -> bool {
+        self.inherited().contains_key(&volume)
     }
 
     /// Opens a volume's store.
@@ -48,8 +61,12 @@ impl Stores {
             workers: &self.workers,
             means: self.means,
         };
-        let store = backend::open(&volume.backend, &opening)
-            .map_err(|error| failed(volume, &with_sources(&error)))?;
+        let bequest = self.inherited().remove(&volume.id);
+        let store = match bequest {
+            Some(bequest) => backend::inherit(&volume.backend, bequest, &opening),
+            None => backend::open(&volume.backend, &opening),
+        };
+        let store = store.map_err(|error| failed(volume, &with_sources(&error)))?;
         let mut open = self.lock();
         open.retain(|_, store| store.strong_count() > 0);
         open.insert(volume.id, Arc::downgrade(&store));
@@ -127,6 +144,13 @@ impl Stores {
         {
             tracing::warn!(volume = %volume.name, %error, "half a reverted file stays behind");
         }
+    }
+
+    fn inherited(&self) -> MutexGuard<'_, BTreeMap<VolumeId, Bequest>> {
+        // As above.
+        self.inherited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<VolumeId, Weak<dyn Store>>> {

@@ -9,19 +9,22 @@ use super::super::pdu::{BHS_BYTES, Bhs, Opcode};
 use super::super::window::precedes;
 use super::receiver::DigestMismatch;
 use crate::base::limits::HELD_COMMAND_BYTES_MAX;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// What one PDU costs beside its bytes.
 const OVERHEAD_BYTES: usize = 128;
 
 /// A PDU that waits. Unsolicited Data-Out waits behind its command, under the command's number.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct HeldPdu {
     /// CmdSN of the command.
     pub(super) cmd_sn: u32,
     /// Basic and additional header segments.
+    #[serde(with = "serde_bytes")]
     pub(super) header: Vec<u8>,
     /// The data segment, without padding.
+    #[serde(with = "serde_bytes")]
     pub(super) data: Vec<u8>,
     /// Whether its data digest held.
     pub(super) digest: Result<(), DigestMismatch>,
@@ -74,6 +77,11 @@ impl Held {
             .pdus
             .partition_point(|held| !precedes(pdu.cmd_sn, held.cmd_sn));
         self.pdus.insert(position, pdu);
+    }
+
+    /// The PDUs, in the order of their turn.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HeldPdu> {
+        self.pdus.iter()
     }
 
     /// Whether the command of that number is here.

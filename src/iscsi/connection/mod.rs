@@ -7,6 +7,7 @@ mod data_out;
 mod held;
 mod login_phase;
 mod output;
+pub(super) mod parked;
 mod pull;
 pub(crate) mod receiver;
 mod session;
@@ -28,6 +29,7 @@ use crate::base::gather::{Gather, Payload};
 use login_phase::LoginPhase;
 use output::Output;
 use receiver::{Body, DigestMismatch, Header};
+use serde::{Deserialize, Serialize};
 use session::Session;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -96,7 +98,7 @@ enum Awaiting {
 }
 
 /// Where a data segment goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum Sink {
     Discard,
     /// Into memory, until the PDU is complete.
@@ -120,8 +122,9 @@ struct Segment {
     body: Body,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Replay {
+    #[serde(with = "serde_bytes")]
     data: Vec<u8>,
     consumed: usize,
     digest: Result<(), DigestMismatch>,
@@ -213,6 +216,11 @@ impl Connection {
             };
         }
         event
+    }
+
+    /// The next event that has been raised already. Takes no input, and so makes no new one.
+    pub fn raised_event(&mut self) -> Option<Event> {
+        self.link.events.pop_front()
     }
 
     /// Bytes to send.

@@ -34,6 +34,15 @@ impl Output {
         }
     }
 
+    /// An outgoing half that goes on where another one stopped, with what that had queued.
+    pub(super) fn restored(stat_sn: u32, queued: &[u8], header: bool, data: bool) -> Self {
+        let mut output = Self::new();
+        output.gather.push_bytes(queued);
+        output.stat_sn = stat_sn;
+        output.use_digests(header, data);
+        output
+    }
+
     /// Digests begin with the PDU after the last Login Response.
     pub(super) const fn use_digests(&mut self, header: bool, data: bool) {
         self.header_digest = header;

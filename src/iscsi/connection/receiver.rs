@@ -8,6 +8,7 @@
 use super::super::error::Violation;
 use super::super::pdu::{AHS_BYTES_MAX, BHS_BYTES, Bhs, DIGEST_BYTES, padding};
 use crate::base::crc32c::{Crc32c, crc32c};
+use serde::{Deserialize, Serialize};
 
 const HEADER_BYTES_MAX: usize = BHS_BYTES + AHS_BYTES_MAX + DIGEST_BYTES;
 
@@ -71,6 +72,22 @@ impl Header {
         self.bhs()
     }
 
+    /// What has come of the header, its digest included.
+    pub(crate) fn received(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Puts back what had come; nothing where that is more than a header can be.
+    pub(crate) fn restored(received: &[u8]) -> Option<Self> {
+        let mut header = Self::new();
+        header
+            .bytes
+            .get_mut(..received.len())?
+            .copy_from_slice(received);
+        header.filled = received.len();
+        Some(header)
+    }
+
     /// The additional header segments.
     pub(crate) fn additional(&self) -> &[u8] {
         let end = BHS_BYTES.saturating_add(self.bhs().ahs_bytes());
@@ -122,7 +139,7 @@ impl Header {
 }
 
 /// A data digest that does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DigestMismatch {
     /// Computed over data and padding.
     pub(crate) expected: u32,
@@ -139,6 +156,19 @@ pub(crate) struct Body {
     crc: Option<Crc32c>,
     digest: [u8; DIGEST_BYTES],
     digest_filled: usize,
+}
+
+/// How far a data segment has passed by; a process that takes the connection over goes on there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    data_left: u32,
+    passed: u32,
+    padding_left: u32,
+    /// Where the computation of the data digest stands, if the segment has one.
+    crc: Option<u32>,
+    /// What has come of the digest.
+    #[serde(with = "serde_bytes")]
+    digest: Vec<u8>,
 }
 
 impl Body {
@@ -161,6 +191,39 @@ impl Body {
             padding_left: 0,
             ..Self::new(bytes, false)
         }
+    }
+
+    /// How far it has passed by.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            data_left: self.data_left,
+            passed: self.passed,
+            padding_left: self.padding_left,
+            crc: self.crc.as_ref().map(Crc32c::state),
+            digest: self
+                .digest
+                .iter()
+                .take(self.digest_filled)
+                .copied()
+                .collect(),
+        }
+    }
+
+    /// A segment that has passed by so far; nothing where its digest is longer than a digest.
+    pub(crate) fn restored(progress: &Progress) -> Option<Self> {
+        let mut digest = [0; DIGEST_BYTES];
+        let digest_filled = progress.digest.len();
+        digest
+            .get_mut(..digest_filled)?
+            .copy_from_slice(&progress.digest);
+        Some(Self {
+            data_left: progress.data_left,
+            passed: progress.passed,
+            padding_left: progress.padding_left,
+            crc: progress.crc.map(Crc32c::resume),
+            digest,
+            digest_filled,
+        })
     }
 
     /// Bytes of data that are still to come.

@@ -20,12 +20,12 @@ use crate::base::clock::Instant;
 pub(super) struct Session {
     pub(super) parameters: Parameters,
     pub(super) session_type: SessionType,
-    cid: u16,
+    pub(super) cid: u16,
     pub(super) window: Window,
     pub(super) tasks: Tasks,
     pub(super) held: Held,
     pub(super) exchange: Option<Exchange>,
-    next_tag: u32,
+    pub(super) next_tag: u32,
     /// When to look for Data-Out that does not come; `None` while none is due.
     pub(super) stall_check: Option<Instant>,
 }

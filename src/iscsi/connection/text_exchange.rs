@@ -7,9 +7,10 @@ use super::super::pdu::{Bhs, NO_TAG, RejectReason, TextRequest, TextResponse};
 use super::super::text::{self, Incoming, Outgoing};
 use super::session::Session;
 use super::{Awaiting, Link};
+use serde::{Deserialize, Serialize};
 
 /// A text negotiation that is not over. A session has one at a time; a new one ends the old.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Exchange {
     tag: u32,
     initiator_task_tag: u32,

@@ -54,6 +54,19 @@ impl Connection {
         self.link.events.pop_front()
     }
 
+    /// Counts all time anew: the owner did not listen meanwhile, and what it has not heard is not the
+    /// initiator's fault.
+    pub fn excuse(&mut self, now: Instant) {
+        self.link.now = now;
+        self.liveness = Liveness {
+            heard: now,
+            pinged: None,
+        };
+        if let Phase::FullFeature(session) = &mut self.phase {
+            session.excuse_stall(now);
+        }
+    }
+
     fn nop_deadline(&self) -> Option<Instant> {
         let interval = self.link.settings.nop_interval?;
         Some(match self.liveness.pinged {

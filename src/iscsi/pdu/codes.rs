@@ -44,6 +44,7 @@ open_enum! {
 
 open_enum! {
     /// Queueing of a command (RFC 7143 section 11.3.1).
+    #[derive(serde::Serialize, serde::Deserialize)]
     pub enum TaskAttribute: u8 {
         /// Taken as SIMPLE.
         Untagged = 0,

@@ -1,5 +1,6 @@
 //! A small server on real reactors, and its clients.
 
+use crate::base::clock::Instant;
 use crate::base::gather::{Gather, Payload};
 use crate::net::{Engine, ListenerId, Net, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::reactor::{
@@ -8,8 +9,9 @@ use crate::reactor::{
 use crate::ring::RingConfig;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -104,6 +106,7 @@ enum Message {
     Adopt { stream: TcpStream, style: Style },
     StopListening,
     CloseAll,
+    Withdraw,
     Stop,
 }
 
@@ -116,6 +119,8 @@ struct Tally {
 struct TestApp {
     net: Net,
     styles: BTreeMap<SocketId, Style>,
+    /// Bytes that came on sockets while what was in flight there was taken back.
+    withdrawing: BTreeMap<SocketId, Vec<u8>>,
     /// By portal number.
     listeners: Vec<(ListenerId, Style)>,
     events: Vec<NetEvent>,
@@ -148,6 +153,9 @@ impl TestApp {
     fn sent(&mut self, id: SocketId, mut gather: Gather, tick: &mut Tick<'_, Message>) {
         gather.clear(drop);
         self.spare.push(gather);
+        if self.withdrawing.contains_key(&id) {
+            return;
+        }
         match self.styles[&id] {
             Style::Hop => {
                 let stream = self.net.detach(tick.driver, id).unwrap();
@@ -179,6 +187,10 @@ impl TestApp {
                 self.tally
                     .received
                     .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                if let Some(kept) = self.withdrawing.get_mut(&id) {
+                    kept.extend_from_slice(&bytes);
+                    return self.net.recycle(bytes);
+                }
                 let mut gather = self.spare.pop().unwrap_or_default();
                 gather.push_bytes(&bytes);
                 self.net.recycle(bytes);
@@ -188,6 +200,22 @@ impl TestApp {
                 }
             }
             NetEvent::Sent { id, gather } => self.sent(id, gather, tick),
+            NetEvent::Withdrawn { id, unsent } => {
+                self.net.reclaim(id).unwrap();
+                let twin = self.net.duplicate(id).unwrap();
+                assert_eq!(twin.peer_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+                let mut rest = Gather::default();
+                if let Some((gather, skip)) = unsent {
+                    rest.push_bytes(&gather.to_vec()[skip..]);
+                }
+                rest.push_bytes(&self.withdrawing.remove(&id).unwrap());
+                if rest.is_empty() {
+                    return self.net.receive(tick.driver, id);
+                }
+                if let SendOutcome::Done(gather) = self.net.send(tick.driver, id, rest).unwrap() {
+                    self.sent(id, gather, tick);
+                }
+            }
             NetEvent::Closed { id, error } => {
                 assert!(self.styles.remove(&id).is_some(), "once");
                 let _ = self.reports.send(Report::Closed {
@@ -217,6 +245,15 @@ impl App for TestApp {
             Message::CloseAll => {
                 for &id in self.styles.keys() {
                     self.net.close(tick.driver, id);
+                }
+            }
+            Message::Withdraw => {
+                for &id in self.styles.keys() {
+                    // What is being taken back already is not taken back twice.
+                    if let Entry::Vacant(entry) = self.withdrawing.entry(id) {
+                        entry.insert(Vec::new());
+                        self.net.withdraw(tick.driver, id);
+                    }
                 }
             }
             Message::Stop => self.stopped = true,
@@ -282,6 +319,7 @@ impl Server {
             Ok(TestApp {
                 net: Net::new(net, seat.driver)?,
                 styles: BTreeMap::new(),
+                withdrawing: BTreeMap::new(),
                 listeners: Vec::new(),
                 events: Vec::new(),
                 spare: Vec::new(),
@@ -315,6 +353,13 @@ impl Server {
 
     pub(super) fn stop_listening(&self) {
         send(&self.reactors.sender(0), Message::StopListening);
+    }
+
+    /// Takes back what is in flight on every socket, and then starts it again.
+    pub(super) fn withdraw(&self) {
+        for reactor in 0..self.reactors.count() {
+            send(&self.reactors.sender(reactor), Message::Withdraw);
+        }
     }
 
     pub(super) fn close_all(&self) {

@@ -27,6 +27,27 @@ fn bytes_come_back_as_they_went() {
 }
 
 #[test]
+fn what_is_taken_back_goes_on_where_it_was() {
+    const BYTES: usize = 6 << 20;
+    for mode in MODES {
+        let server = Server::start(mode, 1, Style::Flood(BYTES));
+        let mut client = connect(server.listen("127.0.0.1:0"));
+        let mut got = vec![0; BYTES];
+        // The socket is full now and again, and the list is cut at any byte.
+        for piece in got.chunks_mut(BYTES / 24) {
+            server.withdraw();
+            client.read_exact(piece).unwrap();
+        }
+        assert!(got == pattern(BYTES, 0), "{mode:?}");
+        server.withdraw();
+        echo(&mut client, 300_000);
+        server.withdraw();
+        echo(&mut client, 1);
+        server.stop();
+    }
+}
+
+#[test]
 fn many_sockets_share_few_receive_buffers() {
     for mode in MODES {
         // A mebibyte of receive buffers is sixteen.

@@ -25,6 +25,7 @@ use crate::ring::{FileHandle, Owner, Ring, Ticket};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Completions that one poll takes in.
@@ -70,7 +71,15 @@ struct Socket {
     /// Whether it is received from and sent to by system calls of its own, and when that last
     /// brought something.
     direct: Option<Instant>,
+    /// What is in flight is being taken back.
+    withdrawal: Option<Withdrawal>,
     ending: Option<Ending>,
+}
+
+/// What has come back of it so far.
+#[derive(Debug, Default)]
+struct Withdrawal {
+    unsent: Option<(Gather, usize)>,
 }
 
 #[derive(Debug)]
@@ -197,6 +206,7 @@ impl UringNet {
             sending: Sending::No,
             likely_empty: false,
             direct: None,
+            withdrawal: None,
             ending: None,
         };
         self.sockets
@@ -217,6 +227,53 @@ impl UringNet {
             .into_owned()
             .map(TcpStream::from)
             .map_err(|_| Busy)
+    }
+
+    pub(super) fn withdraw(&mut self, driver: &mut Driver, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(id.0) else {
+            return;
+        };
+        if socket.ending.is_some() {
+            return;
+        }
+        let mut withdrawal = Withdrawal::default();
+        match socket.receiving {
+            Receiving::InFlight(ticket) => ring(driver).cancel(ticket),
+            _ => socket.receiving = Receiving::No,
+        }
+        match socket.sending {
+            Sending::InFlight(ticket) => ring(driver).cancel(ticket),
+            _ => withdrawal.unsent = socket.sending.take_queued(),
+        }
+        socket.withdrawal = Some(withdrawal);
+        self.finish_withdrawal(id.0);
+    }
+
+    /// Tells what was taken back, once nothing is in flight.
+    fn finish_withdrawal(&mut self, key: SlotKey) {
+        if let Some(socket) = self.sockets.get_mut(key).filter(|socket| socket.is_quiet())
+            && let Some(Withdrawal { unsent }) = socket.withdrawal.take()
+        {
+            let id = SocketId(key);
+            self.pending.push(NetEvent::Withdrawn { id, unsent });
+        }
+    }
+
+    pub(super) fn duplicate(&self, id: SocketId) -> io::Result<TcpStream> {
+        let socket = self.sockets.get(id.0).filter(|socket| socket.is_quiet());
+        let socket = socket.ok_or_else(|| io::Error::other(Busy))?;
+        Ok(socket.handle.as_fd().try_clone_to_owned()?.into())
+    }
+
+    pub(super) fn reclaim(&self, id: SocketId) -> io::Result<()> {
+        let Some(socket) = self.sockets.get(id.0) else {
+            return Ok(());
+        };
+        Ok(rustix::io::ioctl_fionbio(&socket.handle, false)?)
+    }
+
+    pub(super) const fn listeners(&self) -> usize {
+        self.listeners.len()
     }
 
     pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId) {
@@ -341,6 +398,7 @@ impl UringNet {
             Receiving::InFlight(ticket) => ring.cancel(ticket),
             _ => socket.receiving = Receiving::No,
         }
+        socket.withdrawal = None;
         if cut_short {
             match socket.sending {
                 Sending::InFlight(ticket) => ring.cancel(ticket),

@@ -49,8 +49,10 @@ impl UringNet {
         socket.receiving = Receiving::No;
         socket.likely_empty = !more;
         let wanted = socket.ending.is_none();
+        let withdrawn = socket.withdrawal.is_some();
         let direct = socket.direct.is_some();
         match (result, bytes) {
+            (Err(error), None) if withdrawn && (is_passing(&error) || was_taken_back(&error)) => {}
             (Ok(1..), Some(bytes)) if wanted => {
                 let left_out = !direct && self.is_full();
                 if left_out && self.config.direct_sockets_max > 0 {
@@ -78,6 +80,10 @@ impl UringNet {
                 self.end(ring, key, error, abort);
             }
         }
+        if withdrawn {
+            self.forget_queued_receive(key);
+            self.finish_withdrawal(key);
+        }
     }
 
     /// The way without lent buffers: the bytes are there, and are fetched directly.
@@ -86,6 +92,9 @@ impl UringNet {
             return;
         };
         socket.receiving = Receiving::No;
+        if socket.withdrawal.is_some() {
+            return self.finish_withdrawal(key);
+        }
         match result {
             Ok(_) if socket.ending.is_none() => {
                 socket.receiving = Receiving::Polled;
@@ -111,12 +120,24 @@ impl UringNet {
         if socket.ending.as_ref().is_some_and(|ending| ending.abort) {
             return self.finish(key);
         }
+        if let Some(withdrawal) = &mut socket.withdrawal {
+            let sent = match &result {
+                Ok(bytes) => Some(*bytes as usize),
+                Err(error) if is_passing(error) || was_taken_back(error) => Some(0),
+                Err(_) => None,
+            };
+            if let Some(sent) = sent.filter(|sent| skip + sent < gather.len()) {
+                withdrawal.unsent = Some((gather, skip + sent));
+                return self.finish_withdrawal(key);
+            }
+        }
         match result {
             Ok(bytes) if skip + bytes as usize == gather.len() => {
                 self.pending.push(NetEvent::Sent {
                     id: SocketId(key),
                     gather,
                 });
+                self.finish_withdrawal(key);
                 self.finish(key);
             }
             Ok(bytes @ 1..) => self.start_send(ring, key, gather, skip + bytes as usize),
@@ -169,6 +190,15 @@ impl UringNet {
                 self.queue.push_back(key);
             }
             Err(_) => unreachable!("the ring hands back what it was given"),
+        }
+    }
+
+    /// A receive that was to be tried again is not, where it is being taken back.
+    fn forget_queued_receive(&mut self, key: SlotKey) {
+        if let Some(socket) = self.sockets.get_mut(key)
+            && matches!(socket.receiving, Receiving::Queued)
+        {
+            socket.receiving = Receiving::No;
         }
     }
 
@@ -273,6 +303,11 @@ impl UringNet {
 
 fn no_buffer(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// What a cancelled operation that had not done anything ends with.
+fn was_taken_back(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
 }
 
 fn is_passing(error: &io::Error) -> bool {

@@ -11,6 +11,7 @@
 use super::super::durable::{DecodeError, Reader, checked, seal};
 use super::super::identity::Nexus;
 use super::super::state::State;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const MAGIC: [u8; 4] = *b"HFPA";
@@ -19,8 +20,9 @@ const UNKNOWN: u64 = 0;
 
 /// Since when the registrations and the reservation of one state stand, in milliseconds since 1970.
 /// What is not here is not known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ages {
+    #[serde(with = "crate::base::pairs")]
     registered: BTreeMap<Nexus, u64>,
     reserved: Option<u64>,
 }

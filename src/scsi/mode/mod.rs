@@ -3,6 +3,8 @@
 //! [`ModePages`] holds what the pages say; `page` lays it out as bytes and reads it back. MODE
 //! SENSE and MODE SELECT have a room each.
 
+use serde::{Deserialize, Serialize};
+
 pub(super) mod page;
 pub(super) mod select;
 pub(super) mod sense;
@@ -31,7 +33,7 @@ impl Modes {
 }
 
 /// Every field of every page that can differ between two logical units or change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a bit of a mode page"
@@ -58,7 +60,7 @@ pub struct ModePages {
 }
 
 /// When a unit attention goes away (SPC-4 section 7.5.8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum AttentionInterlock {
     /// 00b: once reported.
@@ -71,7 +73,7 @@ pub enum AttentionInterlock {
 }
 
 /// What CHECK CONDITION does to other tasks (SPC-4 section 7.5.8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum QueueError {
     /// 00b: nothing.

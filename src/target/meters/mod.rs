@@ -29,6 +29,7 @@ use crate::base::clock::Instant;
 use crate::base::histogram::Histogram;
 use crate::scsi::sense::SenseKey;
 use crate::scsi::{Plan, Status};
+use serde::{Deserialize, Serialize};
 
 /// Which way the data of a command goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Direction {
 }
 
 /// What a session, or all of a volume, has done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// SCSI commands taken.
     pub commands: u64,

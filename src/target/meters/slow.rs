@@ -12,6 +12,7 @@ use crate::base::clock::Instant;
 use crate::base::limits::SLOW_IO_LOG_INTERVAL;
 use crate::base::slots::SlotKey;
 use crate::volume::VolumeId;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl SlowLimit {
 }
 
 /// When a command went from one stage to the next.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Stages {
     /// It came in.
     pub(crate) came: Instant,

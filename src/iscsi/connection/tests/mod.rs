@@ -5,6 +5,7 @@
     reason = "lengths in tests are small"
 )]
 
+mod handovers;
 mod login;
 mod reads;
 mod robustness;
