@@ -5,13 +5,11 @@ use std::io::{self, Write};
 use clap::Args;
 use serde::Serialize;
 
+use super::Failure;
 use super::client::Connection;
 use super::time::{Since, utc};
-use super::{EXIT_UNREACHABLE, Failure};
 use crate::base::limits::HISTORY_WAIT_MAX;
 use crate::control::api::{EventView, EventsQuery, EventsView, Severity, method};
-use crate::control::error::ErrorKind;
-use crate::control::rpc::ClientError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,7 +86,9 @@ fn follow(
             wait_ms: u64::try_from(HISTORY_WAIT_MAX.as_millis()).unwrap_or(u64::MAX),
             ..EventsQuery::default()
         };
-        view = client.call(method::SERVER_EVENTS, &query).map_err(ended)?;
+        view = client
+            .call(method::SERVER_EVENTS, &query)
+            .map_err(|error| Failure::gone(error, "the events go on"))?;
     }
 }
 
@@ -118,21 +118,6 @@ fn show(view: &EventsView, json: bool, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     out.flush()
-}
-
-/// What there was an answer from before, and now is not.
-fn ended(error: ClientError) -> Failure {
-    let stops = ErrorKind::Stopping.code();
-    match &error {
-        ClientError::Refused { code, .. } if *code != stops => error.into(),
-        _ => Failure {
-            code: EXIT_UNREACHABLE,
-            message: format!(
-                "the server has gone away: {error}\n  hint: the events go on when it is back; ask \
-                 again then"
-            ),
-        },
-    }
 }
 
 /// An event as one line.

@@ -48,7 +48,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::control::error::ErrorKind;
 use crate::control::plane::Launch;
+use crate::control::rpc::ClientError;
 
 const EXIT_FAILED: u8 = 1;
 /// As clap ends on a command line that it can't parse.
@@ -175,6 +177,21 @@ impl Failure {
         Self {
             code: EXIT_FAILED,
             message: message.to_string(),
+        }
+    }
+
+    /// Where there was an answer before, and now is none; what `goes_on` when the server is back.
+    fn gone(error: ClientError, goes_on: &str) -> Self {
+        let stops = ErrorKind::Stopping.code();
+        match &error {
+            ClientError::Refused { code, .. } if *code != stops => error.into(),
+            _ => Self {
+                code: EXIT_UNREACHABLE,
+                message: format!(
+                    "the server has gone away: {error}\n  hint: {goes_on} when it is back; ask again \
+                     then"
+                ),
+            },
         }
     }
 }

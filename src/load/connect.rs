@@ -84,8 +84,11 @@ struct Line {
 impl Line {
     fn connect(opening: &Opening, address: &Address) -> Result<Self, Fault> {
         let buffer_bytes = opening.login.socket_buffer_bytes;
+        let portal = address.portal();
+        let socket = Socket::connect(&portal, buffer_bytes)
+            .map_err(|source| Fault::Unreachable { portal, source })?;
         Ok(Self {
-            socket: Socket::connect(&address.portal(), buffer_bytes)?,
+            socket,
             outbox: Outbox::new(Arc::clone(&opening.content)),
             buffer: vec![0; RECEIVE_BYTES],
             deadline: Instant::now() + opening.timeout,

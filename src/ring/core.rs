@@ -6,6 +6,7 @@ use super::op::{Op, Owner, Token};
 use super::polled::PolledRing;
 use super::probe::{self, Features, Unavailable};
 use super::provided::ProvidedBuffers;
+use super::setup;
 use crate::base::buffer::{Arena, Buffer};
 use crate::base::clock::Instant;
 use crate::base::limits::CONNECTIONS_MAX;
@@ -166,9 +167,7 @@ impl Ring {
         if features.taskrun_flag {
             builder.setup_taskrun_flag();
         }
-        let ring = builder
-            .build(config.submissions)
-            .map_err(Unavailable::from_setup)?;
+        let ring = setup::build(&builder, config.submissions).map_err(Unavailable::from_setup)?;
         let provided = match config.provided_buffers {
             0 => None,
             _ if !features.provided_buffers => None,

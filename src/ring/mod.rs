@@ -21,6 +21,7 @@ mod op;
 mod polled;
 mod probe;
 mod provided;
+mod setup;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,6 @@
 //! Whether io_uring can be used here, and precisely why not.
 
+use super::setup;
 use io_uring::{IoUring, Probe, opcode};
 use std::io;
 
@@ -85,7 +86,7 @@ impl From<Unavailable> for io::Error {
 
 /// Tries a small ring and asks it which operations it knows.
 pub(super) fn probe() -> Result<Features, Unavailable> {
-    let ring = IoUring::new(2).map_err(Unavailable::from_setup)?;
+    let ring = setup::build(&IoUring::builder(), 2).map_err(Unavailable::from_setup)?;
     if !ring.params().is_feature_ext_arg() {
         return Err(Unavailable::NoTimedWait);
     }
@@ -98,7 +99,7 @@ pub(super) fn probe() -> Result<Features, Unavailable> {
         return Err(Unavailable::MissingOperations(missing));
     }
     let grants = |build: fn(&mut io_uring::Builder) -> &mut io_uring::Builder| {
-        build(&mut IoUring::builder()).build(2).is_ok()
+        setup::build(build(&mut IoUring::builder()), 2).is_ok()
     };
     Ok(Features {
         defer_taskrun: grants(|ring| ring.setup_single_issuer().setup_defer_taskrun()),

@@ -424,19 +424,18 @@ impl Target {
             .map_err(TargetError::Backend)?;
         let block_bytes = u64::from(volume.unit.load(&rcu::pin()).geometry.block_bytes);
         let change = UnitChange::Blocks(size_bytes / block_bytes);
+        self.change_unit(&volume, change)
+    }
+
+    /// Changes a logical unit, at its home.
+    fn change_unit(&self, volume: &Volume, change: UnitChange) -> Result<(), TargetError> {
         let (home, index) = (volume.home, volume.index);
+        let call = Call::Change {
+            volume: index,
+            change,
+        };
         self.ask(home, move |local, _| async move {
-            local
-                .call(
-                    home,
-                    Call::Change {
-                        volume: index,
-                        change,
-                    },
-                    None,
-                )
-                .await
-                .map(drop)
+            local.call(home, call, None).await.map(drop)
         })??;
         Ok(())
     }
@@ -463,21 +462,7 @@ impl Target {
         self.publish(&control);
         let ports = unit::ports(&control.portals);
         for volume in control.volumes.iter().flatten() {
-            let (home, index) = (volume.home, volume.index);
-            let change = UnitChange::PortSet(ports.clone());
-            self.ask(home, move |local, _| async move {
-                local
-                    .call(
-                        home,
-                        Call::Change {
-                            volume: index,
-                            change,
-                        },
-                        None,
-                    )
-                    .await
-                    .map(drop)
-            })??;
+            self.change_unit(volume, UnitChange::PortSet(ports.clone()))?;
         }
         let portal = u32::try_from(control.portals.len() - 1).unwrap_or(u32::MAX);
         let listening = self.ask(0, move |local, _| async move {

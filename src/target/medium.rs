@@ -202,6 +202,25 @@ impl Medium {
 
     /// Keeps everybody else out of the range until the lock is dropped.
     pub(crate) async fn lock(&self, range: Range<u64>) -> Result<RangeLock, Failure> {
+        let mut pieces: Vec<_> = self.volume.shards.pieces(range).collect();
+        pieces.sort_by_key(|(reactor, range)| (*reactor, range.start));
+        self.lock_pieces(pieces, None).await
+    }
+
+    /// Keeps everybody out of all of the volume until the lock is dropped.
+    pub(crate) async fn lock_whole(&self, deadline: Instant) -> Result<RangeLock, Failure> {
+        let owners = self.volume.shards.owners();
+        let pieces = owners.map(|reactor| (reactor, 0..u64::MAX));
+        self.lock_pieces(pieces, Some(deadline)).await
+    }
+
+    /// Locks pieces in ascending order, so that two locks over the same shards can't wait for each
+    /// other.
+    async fn lock_pieces(
+        &self,
+        pieces: impl IntoIterator<Item = (usize, Range<u64>)>,
+        deadline: Option<Instant>,
+    ) -> Result<RangeLock, Failure> {
         let id = LockId {
             reactor: self.local.reactor(),
             serial: self.local.next_serial(),
@@ -214,9 +233,6 @@ impl Medium {
             reactors: Vec::new(),
             id,
         };
-        // In ascending order, so that two locks over the same shards can't wait for each other.
-        let mut pieces: Vec<_> = self.volume.shards.pieces(range).collect();
-        pieces.sort_by_key(|(reactor, range)| (*reactor, range.start));
         for (reactor, range) in pieces {
             held.reactors.push(reactor);
             let call = Call::Lock {
@@ -224,34 +240,7 @@ impl Medium {
                 range,
                 id,
             };
-            self.local.call(reactor, call, None).await?;
-        }
-        Ok(held)
-    }
-
-    /// Keeps everybody out of all of the volume until the lock is dropped.
-    pub(crate) async fn lock_whole(&self, deadline: Instant) -> Result<RangeLock, Failure> {
-        let id = LockId {
-            reactor: self.local.reactor(),
-            serial: self.local.next_serial(),
-        };
-        let mut held = RangeLock {
-            medium: Self {
-                lock: Some(id),
-                ..self.clone()
-            },
-            reactors: Vec::new(),
-            id,
-        };
-        // In ascending order, as in `lock` and for the same reason.
-        for reactor in self.volume.shards.owners() {
-            held.reactors.push(reactor);
-            let call = Call::Lock {
-                volume: self.volume.index,
-                range: 0..u64::MAX,
-                id,
-            };
-            self.local.call(reactor, call, Some(deadline)).await?;
+            self.local.call(reactor, call, deadline).await?;
         }
         Ok(held)
     }

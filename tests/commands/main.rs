@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
 mod configuration;
 mod connect;
 mod groups;
@@ -14,6 +15,8 @@ mod help;
 mod keeping;
 mod limits;
 mod monitoring;
+mod profiles;
+mod repair;
 mod reservations;
 mod sessions;
 mod transcript;

@@ -83,11 +83,16 @@ impl<'a> Transcript<'a> {
 
     /// Compares all of it with `snapshots/NAME.snap`.
     pub(crate) fn matches(&self, name: &str) {
+        self.matches_but_for(name, &[]);
+    }
+
+    /// The same of measurements: `measured` are further rules, which come first.
+    pub(crate) fn matches_but_for(&self, name: &str, measured: &[(&str, &str)]) {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.set_snapshot_path("snapshots");
-        settings.set_filters(PASSING);
+        settings.set_filters(measured.iter().copied().chain(PASSING));
         settings.bind(|| insta::assert_snapshot!(name, self.text));
     }
 }

@@ -37,6 +37,7 @@ mod stamp;
 #[path = "../support/mod.rs"]
 mod support;
 mod talk;
+mod upgrades;
 mod writer;
 
 use std::time::Duration;
@@ -66,6 +67,35 @@ fn no_block_is_late_lost_or_made_up(setup: Setup) {
         }
         Err(Found { text, .. }) => panic!("{text}"),
     }
+}
+
+/// The fence holds over a change of processes: what the one before had issued is over, and what it knew
+/// of rights and of attentions the next one knows.
+fn no_upgrade_makes_a_block_late_or_lost(engine: Engine, reactors: usize) {
+    let setup = Setup::new(engine, reactors, "file");
+    if !setup.is_possible() {
+        return;
+    }
+    let seed = options::seed();
+    eprintln!("{engine:?}, {reactors} reactors, replaced again and again: seed {seed:#x}");
+    match run(setup, &Scenario::replaced(seed), options::time()) {
+        Ok(totals) => {
+            eprintln!("{engine:?}, {reactors} reactors, replaced again and again: {totals}");
+            assert!(totals.fences() > 0, "no fence had a victim");
+            assert!(totals.upgrades.done > 0, "{:?}", totals.upgrades);
+        }
+        Err(Found { text, .. }) => panic!("{text}"),
+    }
+}
+
+#[test]
+fn no_upgrade_makes_a_block_late_or_lost_by_io_uring() {
+    no_upgrade_makes_a_block_late_or_lost(Engine::Uring, 3);
+}
+
+#[test]
+fn no_upgrade_makes_a_block_late_or_lost_by_epoll() {
+    no_upgrade_makes_a_block_late_or_lost(Engine::Mio, 2);
 }
 
 /// Shows that late effects are seen over real sockets: this backend completes writes before it does

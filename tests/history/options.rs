@@ -6,8 +6,8 @@ use std::time::Duration;
 const SECONDS: &str = "HOLDFAST_HISTORY_SECONDS";
 /// The seed of every setup; without it each run draws one.
 const SEED: &str = "HOLDFAST_HISTORY_SEED";
-/// Engines × reactors × backends.
-const SETUPS: u32 = 8;
+/// Engines × reactors × backends, and both engines through upgrades.
+const SETUPS: u32 = 10;
 /// For each setup, unless told otherwise.
 const TIME_DEFAULT: Duration = Duration::from_secs(5);
 

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 
 use super::record::Nexus;
 use super::support::initiator::Initiator;
-use super::support::login::{Login, initiator_name};
+use super::support::login::{Login, LoginError, initiator_name};
 use super::support::reserve::transport_id;
+
+/// Logins that may be cut off one after another.
+const LOGINS_MAX: u32 = 20;
 
 /// One initiator port and the target port that it logs in to.
 #[derive(Clone, Debug)]
@@ -57,9 +60,17 @@ impl Port {
         }
     }
 
-    /// Logs in, or reinstates the session that there is.
+    /// Logs in, or reinstates the session that there is. Who logs in while the server is replaced is cut
+    /// off and tries again, as initiators do.
     pub(crate) fn connect(&self) -> Initiator {
-        let mut session = self.login.connect();
+        let mut tries = 0;
+        let mut session = loop {
+            match self.login.try_connect() {
+                Ok(session) => break session,
+                Err(LoginError::Dropped(_)) if tries < LOGINS_MAX => tries += 1,
+                Err(error) => panic!("{:?}: {error:?}", self.login),
+            }
+        };
         session.holds_r2ts = self.dawdles;
         session
     }

@@ -19,6 +19,7 @@ use super::stamp::Content;
 use super::support::scsi::BLOCK;
 use super::support::server::Setup;
 use super::talk::Talk;
+use super::upgrades::{Upgrades, upgrade_on};
 use super::writer::Writer;
 
 /// Rounds from one judgement to the next; what is kept of the past is bounded by them.
@@ -36,6 +37,7 @@ pub(crate) struct Totals {
     /// Writes, by how they ended otherwise.
     otherwise: BTreeMap<String, u64>,
     blocks_read: u64,
+    pub(crate) upgrades: Upgrades,
 }
 
 impl Totals {
@@ -58,13 +60,14 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} rounds, {fences} fences {:?}, {} writes judged: {good} good {:?}, others {:?}; {} \
-             blocks read",
+             blocks read; {:?}",
             self.rounds,
             self.fences,
             good + otherwise,
             self.good,
             self.otherwise,
-            self.blocks_read
+            self.blocks_read,
+            self.upgrades
         )
     }
 }
@@ -77,12 +80,16 @@ pub(crate) struct Found {
 
 /// Runs until `time` has passed, or until something is wrong.
 pub(crate) fn run(setup: Setup, scenario: &Scenario, time: Duration) -> Result<Totals, Found> {
-    let stage = Stage::new(setup, scenario);
+    let Stage {
+        mut server,
+        writers,
+        observers,
+    } = Stage::new(setup, scenario);
     let lots = Lots::new(scenario.seed);
     let (progress, reports) = channel();
     std::thread::scope(|scope| {
         let mut hands = Vec::new();
-        for port in &stage.writers {
+        for port in &writers {
             let (post, inbox) = post_and_inbox();
             let talk = Talk::new(port.clone());
             let lots = lots.branch(u64::from(port.nexus));
@@ -95,7 +102,7 @@ pub(crate) fn run(setup: Setup, scenario: &Scenario, time: Duration) -> Result<T
         }
         let fencer = Fencer {
             hands,
-            observers: stage.observers.iter().cloned().map(Talk::new).collect(),
+            observers: observers.iter().cloned().map(Talk::new).collect(),
             progress: reports,
             lots: lots.branch(u64::MAX),
             longest_delay: scenario.longest_delay * 3 / 2,
@@ -110,7 +117,17 @@ pub(crate) fn run(setup: Setup, scenario: &Scenario, time: Duration) -> Result<T
             totals: Totals::default(),
         };
         run.prepare();
-        run.until(time)?;
+        let (end, ended) = channel();
+        let replaced = scenario.upgrades.then(|| {
+            let (server, lots) = (&mut server, lots.branch(u64::MAX - 1));
+            scope.spawn(move || upgrade_on(server, lots, &ended))
+        });
+        let judged = run.until(time);
+        drop(end);
+        if let Some(upgrades) = replaced {
+            run.totals.upgrades = upgrades.join().expect("it says why");
+        }
+        judged?;
         run.look_elsewhere();
         Ok(run.totals)
     })

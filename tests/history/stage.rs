@@ -24,6 +24,8 @@ pub(crate) struct Scenario {
     /// The longest that they hold a request.
     pub(crate) longest_delay: Duration,
     pub(crate) task_aborted_status: bool,
+    /// New processes take the server's place all the time.
+    pub(crate) upgrades: bool,
     pub(crate) seed: u64,
 }
 
@@ -40,6 +42,14 @@ impl Scenario {
             fault.to_owned(),
         ];
         Self::new(seed, wrappers, Duration::from_millis(20))
+    }
+
+    /// As the honest one, while the server is replaced again and again.
+    pub(crate) fn replaced(seed: u64) -> Self {
+        Self {
+            upgrades: true,
+            ..Self::honest(seed)
+        }
     }
 
     /// A backend that completes writes before it does them: no fence above it can hold.
@@ -65,6 +75,7 @@ impl Scenario {
             wrappers,
             longest_delay,
             task_aborted_status: Lots::new(seed).one_in(2),
+            upgrades: false,
             seed,
         }
     }
@@ -79,7 +90,7 @@ fn delay(what: &str, min_us: u64, max_us: u64) -> String {
 
 /// Who takes part, and where.
 pub(crate) struct Stage {
-    _server: Server,
+    pub(crate) server: Server,
     pub(crate) writers: Vec<Port>,
     /// The fencer's own, which read the volume.
     pub(crate) observers: Vec<Port>,
@@ -107,7 +118,7 @@ impl Stage {
             .map(|nexus| port(nexus, &format!("observer-{nexus}")).prompt())
             .collect();
         Self {
-            _server: server,
+            server,
             writers,
             observers,
         }

@@ -6,11 +6,9 @@ use serde::Serialize;
 
 use super::text;
 use crate::base::limits::HISTORY_WAIT_MAX;
+use crate::cli::Failure;
 use crate::cli::client::Connection;
-use crate::cli::{EXIT_UNREACHABLE, Failure};
 use crate::control::api::{HistoryEntryView, HistoryQuery, HistoryView, method};
-use crate::control::error::ErrorKind;
-use crate::control::rpc::ClientError;
 
 /// Prints what `query` asks for, and then what is new, until the server or the reader goes away.
 pub(super) fn run(
@@ -39,22 +37,7 @@ pub(super) fn run(
         };
         view = client
             .call(method::RESERVATION_HISTORY, &query)
-            .map_err(ended)?;
-    }
-}
-
-/// What there was an answer from before, and now is not.
-fn ended(error: ClientError) -> Failure {
-    let stops = ErrorKind::Stopping.code();
-    match &error {
-        ClientError::Refused { code, .. } if *code != stops => error.into(),
-        _ => Failure {
-            code: EXIT_UNREACHABLE,
-            message: format!(
-                "the server has gone away: {error}\n  hint: the history goes on when it is back; ask \
-                 again then"
-            ),
-        },
+            .map_err(|error| Failure::gone(error, "the history goes on"))?;
     }
 }
 

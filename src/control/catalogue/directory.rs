@@ -54,9 +54,15 @@ impl DataDirectory {
     /// # Errors
     /// As [`DataDirectory::open`]; there is none.
     pub fn existing(path: &Path) -> Result<Self, CatalogueError> {
-        let failed = |error: &io::Error| CatalogueError::io(path, error);
-        let path = std::fs::canonicalize(path).map_err(|error| failed(&error))?;
-        Self::lock(path)
+        match std::fs::canonicalize(path) {
+            Ok(path) => Self::lock(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(CatalogueError::NoDirectory {
+                    directory: path.to_owned(),
+                })
+            }
+            Err(error) => Err(CatalogueError::io(path, &error)),
+        }
     }
 
     fn lock(path: PathBuf) -> Result<Self, CatalogueError> {

@@ -21,6 +21,12 @@ pub enum CatalogueError {
         /// The process, if it left its number.
         holder: Option<u32>,
     },
+    /// There is none.
+    #[error("there is no data directory {}; expected that of a server, by --data", directory.display())]
+    NoDirectory {
+        /// What was taken for it.
+        directory: PathBuf,
+    },
     /// What the file holds is not what was written.
     #[error(
         "the catalogue {} is damaged ({message}); nothing is served, because reservations are \

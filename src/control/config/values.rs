@@ -80,6 +80,16 @@ impl fmt::Display for Span {
     }
 }
 
+/// An address with a port, or without: then with `port`. IPv6 addresses may stand in brackets.
+fn address(text: &str, port: u16) -> Option<SocketAddr> {
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let bare = || inner.unwrap_or(text).parse::<IpAddr>();
+    let whole = text.parse::<SocketAddr>();
+    whole.or_else(|_| bare().map(|ip| (ip, port).into())).ok()
+}
+
 /// Where a portal listens: an address with a port; the port may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -97,19 +107,9 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|text| text.strip_suffix(']'))
-            .unwrap_or(text);
-        text.parse::<SocketAddr>()
-            .or_else(|_| {
-                bare.parse::<IpAddr>()
-                    .map(|address| (address, ISCSI_PORT).into())
-            })
-            .map(Self)
-            .map_err(|_| {
-                format!("expected ADDR:PORT such as 0.0.0.0:3260 or [::1]:3260, got {text:?}")
-            })
+        address(text, ISCSI_PORT).map(Self).ok_or_else(|| {
+            format!("expected ADDR:PORT such as 0.0.0.0:3260 or [::1]:3260, got {text:?}")
+        })
     }
 }
 
@@ -130,17 +130,8 @@ impl FromStr for MetricsListen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|text| text.strip_suffix(']'))
-            .unwrap_or(text);
-        text.parse::<SocketAddr>()
-            .or_else(|_| {
-                bare.parse::<IpAddr>()
-                    .map(|address| (address, METRICS_PORT).into())
-            })
-            .map(Self)
-            .map_err(|_| format!("expected ADDR:PORT such as 127.0.0.1:9260, got {text:?}"))
+        let expected = || format!("expected ADDR:PORT such as 127.0.0.1:9260, got {text:?}");
+        address(text, METRICS_PORT).map(Self).ok_or_else(expected)
     }
 }
 

@@ -96,11 +96,7 @@ impl Service {
             self.discard_unfinished(&volume)?;
             return Err(error);
         }
-        if let Err(error) = self.catalogue.finish_volume(&volume) {
-            // It is not there after a restart, so it must not be here now.
-            self.plane.detach_volume(volume.id, true)?;
-            return Err(error.into());
-        }
+        self.finish(&volume)?;
         tracing::info!(
             volume = %volume.name, id = %volume.id, bytes = volume.size_bytes,
             iqn = %volume.target_name, "volume created and filled"

@@ -88,16 +88,22 @@ impl Service {
             self.discard_unfinished(&volume)?;
             return Err(error);
         }
-        if let Err(error) = self.catalogue.finish_volume(&volume) {
-            // It is not there after a restart, so it must not be here now.
-            self.plane.detach_volume(volume.id, true)?;
-            return Err(error.into());
-        }
+        self.finish(&volume)?;
         tracing::info!(
             volume = %volume.name, id = %volume.id, bytes = volume.size_bytes,
             iqn = %volume.target_name, "volume created"
         );
         Ok(self.view(&volume, &Presence::default()))
+    }
+
+    /// Keeps a volume that is served and has its content.
+    pub(super) fn finish(&self, volume: &Volume) -> Result<(), ControlError> {
+        if let Err(error) = self.catalogue.finish_volume(volume) {
+            // It is not there after a restart, so it must not be here now.
+            self.plane.detach_volume(volume.id, true)?;
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// The settings that `create` asks for.

@@ -10,6 +10,14 @@ use crate::iscsi::pdu::{LoginStatus, RejectReason};
 /// Why a connection failed. Its session is lost with it.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
+    /// Nobody takes the connection.
+    #[error("can't connect to {portal}")]
+    Unreachable {
+        /// Where to.
+        portal: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The system could not move bytes.
     #[error("the connection broke")]
     Io(#[from] io::Error),

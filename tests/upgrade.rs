@@ -10,8 +10,8 @@
     reason = "what can't be had is the test's failure"
 )]
 
+#[path = "upgrade/along.rs"]
 mod along;
-#[path = "../support/mod.rs"]
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
