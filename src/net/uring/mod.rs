@@ -25,6 +25,7 @@ use crate::ring::{FileHandle, Owner, Ring, Ticket};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -110,9 +111,9 @@ pub(super) struct UringNet {
     /// How many sockets are direct, and until when none is to be.
     direct: usize,
     crowded_until: Instant,
-    /// Sockets to be tried in each tick, and how many of the first ones have not been in this.
-    polled: VecDeque<SlotKey>,
-    untried: usize,
+    /// Sockets to be tried in each tick, and the places of those that have not been in this.
+    polled: Vec<SlotKey>,
+    untried: Range<usize>,
     /// Events that came up between polls.
     pending: Vec<NetEvent>,
     sender: Sender,
@@ -148,8 +149,8 @@ impl UringNet {
             queue: VecDeque::new(),
             direct: 0,
             crowded_until: Instant::ZERO,
-            polled: VecDeque::new(),
-            untried: 0,
+            polled: Vec::new(),
+            untried: 0..0,
             now: Instant::ZERO,
             pending: Vec::new(),
             sender: Sender::default(),
@@ -298,7 +299,7 @@ impl UringNet {
         }
         if socket.direct.is_some() {
             socket.receiving = Receiving::Polled;
-            self.polled.push_back(id.0);
+            self.polled.push(id.0);
         } else {
             self.start_receive(ring(driver), id.0);
         }
@@ -345,7 +346,7 @@ impl UringNet {
     }
 
     pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
-        self.untried = 0;
+        self.untried = 0..0;
         for key in std::mem::take(&mut self.polled) {
             if self.sockets.get(key).is_some_and(Socket::is_polled) {
                 self.start_receive(ring(driver), key);
@@ -372,7 +373,7 @@ impl UringNet {
         if !self.queue.is_empty() {
             self.run_queue(ring, now);
         }
-        self.untried = self.polled.len();
+        self.untried = 0..self.polled.len();
         if !self.pending.is_empty() {
             events.append(&mut self.pending);
         }

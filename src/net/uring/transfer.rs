@@ -98,7 +98,7 @@ impl UringNet {
         match result {
             Ok(_) if socket.ending.is_none() => {
                 socket.receiving = Receiving::Polled;
-                self.polled.push_back(key);
+                self.polled.push(key);
             }
             Ok(_) => self.finish(key),
             Err(error) => self.end(ring, key, Some(error), true),
@@ -259,59 +259,55 @@ impl UringNet {
     /// [`UringNet::poll`] have been tried. Those that have nothing stay on the list, unless others want
     /// their place.
     pub(super) fn receive_directly(&mut self, ring: &mut Ring) -> Option<NetEvent> {
-        if self.untried == 0 {
+        if self.untried.is_empty() {
             return None;
         }
         let mut buffer = self.pool.allocate_direct()?;
-        while let Some(key) = self.next_untried() {
+        let (now, is_crowded) = (self.now, self.is_crowded());
+        let others = self.sockets.len() > self.direct;
+        while !self.untried.is_empty() {
+            let at = self.untried.start;
+            let key = self.polled[at];
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
+                self.strike_out(at);
                 continue;
             };
             buffer.set_len(socket.bytes_max.clamp(1, buffer.capacity()));
-            match direct::receive(&socket.handle, &mut buffer) {
-                Ok(None) => self.found_nothing(ring, key),
+            let received = direct::receive(&socket.handle, &mut buffer);
+            let silent = |since| now.since(since) > DIRECT_PATIENCE;
+            let makes_way = |since| is_crowded || (others && silent(since));
+            if matches!(received, Ok(None)) && !socket.direct.is_some_and(makes_way) {
+                self.untried.start += 1;
+                continue;
+            }
+            socket.receiving = Receiving::No;
+            match received {
+                Ok(None) => {
+                    socket.direct = None;
+                    self.direct -= 1;
+                    self.start_receive(ring, key);
+                }
                 Ok(Some(1..)) => {
-                    socket.receiving = Receiving::No;
-                    socket.direct = socket.direct.map(|_| self.now);
+                    socket.direct = socket.direct.map(|_| now);
+                    self.strike_out(at);
                     return Some(NetEvent::Received {
                         id: SocketId(key),
                         bytes: RecvBuffer::new(buffer),
                     });
                 }
-                Ok(_) => {
-                    socket.receiving = Receiving::No;
-                    self.end(ring, key, None, false);
-                }
-                Err(error) => {
-                    socket.receiving = Receiving::No;
-                    self.end(ring, key, Some(error), true);
-                }
+                Ok(_) => self.end(ring, key, None, false),
+                Err(error) => self.end(ring, key, Some(error), true),
             }
+            self.strike_out(at);
         }
         self.pool.give_back(buffer);
         None
     }
 
-    fn next_untried(&mut self) -> Option<SlotKey> {
-        self.untried = self.untried.checked_sub(1)?;
-        self.polled.pop_front()
-    }
-
-    /// A polled socket has nothing: it is tried again, or waits in the ring where others want its place.
-    fn found_nothing(&mut self, ring: &mut Ring, key: SlotKey) {
-        let (now, crowd) = (self.now, self.is_crowded());
-        let others = self.sockets.len() > self.direct;
-        let Some(socket) = self.sockets.get_mut(key) else {
-            return;
-        };
-        match socket.direct {
-            Some(since) if crowd || (others && now.since(since) > DIRECT_PATIENCE) => {
-                socket.direct = None;
-                self.direct -= 1;
-                self.start_receive(ring, key);
-            }
-            _ => self.polled.push_back(key),
-        }
+    /// Takes a socket off the list of those that are polled, of which it is the next to be tried.
+    fn strike_out(&mut self, at: usize) {
+        self.polled.remove(at);
+        self.untried.end -= 1;
     }
 }
 
