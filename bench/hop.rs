@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdfast::base::clock::Instant;
-use holdfast::reactor::{App, Config, Idle, Placement, Progress, Reactors, Source, Tick};
+use holdfast::reactor::{App, Config, Idle, Placement, Reactors, Source, Tick};
 use holdfast::ring::{Ring, RingConfig};
 
 /// As large as what reactors send each other for an I/O.
@@ -83,8 +83,8 @@ impl App for Player {
         }
     }
 
-    fn tick(&mut self, _: &mut Tick<'_, Message>) -> Progress {
-        Progress::default()
+    fn tick(&mut self, _: &mut Tick<'_, Message>) -> bool {
+        false
     }
 
     fn stopped(&self) -> bool {

@@ -5,6 +5,7 @@ mod support;
 
 use std::process::Command as Process;
 
+use rustix::net::sockopt::set_tcp_cork;
 use support::chap::{ALGORITHMS, Chap};
 use support::initiator::{Attribute, Command, Initiator};
 use support::login::{Login, LoginError, value_of};
@@ -25,6 +26,7 @@ on_every_engine!(
     every_way_of_sending_data,
     large_transfers_arrive_whole,
     many_commands_at_once,
+    a_stream_of_writes_arrives_whole,
     reinstatement_ends_the_old_session,
     several_sessions_of_one_initiator,
     command_numbers_outside_the_window_are_ignored,
@@ -305,6 +307,40 @@ fn many_commands_at_once(setup: Setup) {
             .expect("an answer")
             .good();
         assert!(read == pattern(index as u64, 16), "write {index}");
+    }
+}
+
+/// Writes that stand behind each other in the stream, more of them than one receive takes: some come whole
+/// with their data, some are cut where a receive ends.
+fn a_stream_of_writes_arrives_whole(setup: Setup) {
+    const WRITES: u64 = 100;
+    const PLACE: u64 = 32;
+    let (server, volume) = start(&setup);
+    for digests in ["None", "CRC32C"] {
+        let mut session = server
+            .login(&volume, "a")
+            .digests(digests, digests)
+            .connect();
+        session.take_attentions();
+        let blocks = |index: u64| 1 + usize::try_from(index).expect("fits") % 23;
+        let data = |index: u64| pattern(index, blocks(index));
+        set_tcp_cork(&session.stream, true).expect("a socket option");
+        let tags: Vec<_> = (0..WRITES)
+            .map(|index| {
+                let count = u32::try_from(blocks(index)).expect("fits");
+                let command = Command::write(&write16(index * PLACE, count), &data(index));
+                session.submit(&command).expect("sent")
+            })
+            .collect();
+        set_tcp_cork(&session.stream, false).expect("a socket option");
+        for tag in tags {
+            session.complete(tag).expect("an answer").good();
+        }
+        for index in 0..WRITES {
+            let read = session.read_blocks(index * PLACE, blocks(index)).good();
+            assert!(read == data(index), "write {index}, digests {digests}");
+        }
+        session.logout();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
+    check_range,
 };
 use super::store::{Bequest, Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::limits::{ATOMIC_WRITE_BYTES_MAX, BUFFER_BYTES_MAX, VOLUME_BYTES_MAX};
@@ -126,5 +127,44 @@ impl Channel for NullChannel {
 
     fn answers_at_once(&self) -> bool {
         true
+    }
+
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), BackendError> {
+        check_range(offset, bytes.len() as u64, self.store.size_bytes())
+    }
+
+    fn show(&self, offset: u64, length: u64, to: &mut dyn FnMut(&[u8])) -> bool {
+        let end = offset.checked_add(length);
+        let whole = end.is_some_and(|end| end <= self.store.size_bytes());
+        let bytes = usize::try_from(length).ok();
+        match bytes.and_then(|bytes| zeros().get(..bytes)) {
+            Some(bytes) if whole => {
+                to(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_are_zeros() {
+        let store = NullStore::new(1 << 30);
+        let channel = store.channel(ChannelId(0), Arc::new(|| ()));
+        let mut seen = Vec::new();
+        assert!(channel.show(4000, 200, &mut |bytes| seen = bytes.to_vec()));
+        assert_eq!(seen, [0; 200]);
+        for (offset, length) in [
+            ((1 << 30) - 1, 2),
+            (u64::MAX, 1),
+            (0, u64::MAX),
+            (0, 1 << 29),
+        ] {
+            assert!(!channel.show(offset, length, &mut |_| panic!("nothing is there")));
+        }
     }
 }

@@ -91,9 +91,8 @@ pub struct Request {
 impl Request {
     /// Refuses what leaves the store, is not aligned, or brings the wrong buffer.
     pub(super) fn check(&self, size_bytes: u64, alignment_bytes: u32) -> Result<(), BackendError> {
-        let end = self.offset.checked_add(self.length);
-        if self.op != Op::Flush && end.is_none_or(|end| end > size_bytes) {
-            return Err(ErrorKind::OutOfRange.into());
+        if self.op != Op::Flush {
+            check_range(self.offset, self.length, size_bytes)?;
         }
         if !matches!(self.op, Op::Read | Op::Write { .. }) {
             return Ok(());
@@ -119,6 +118,15 @@ impl Request {
             buffer: self.buffer,
             result,
         }
+    }
+}
+
+/// Refuses what leaves a store of that many bytes.
+#[inline]
+pub(super) fn check_range(offset: u64, length: u64, size_bytes: u64) -> Result<(), BackendError> {
+    match offset.checked_add(length) {
+        Some(end) if end <= size_bytes => Ok(()),
+        _ => Err(ErrorKind::OutOfRange.into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every store offers.
 
-use super::request::{BackendError, Completion, Request, Submitted};
+use super::request::{BackendError, Completion, ErrorKind, Request, Submitted};
 use crate::base::buffer::Pool;
 use crate::base::clock::Instant;
 use crate::ring::{self, Ring};
@@ -142,6 +142,16 @@ pub trait Channel {
     /// they lie nowhere, or the range is not in the store; then nothing is shown.
     fn show(&self, _offset: u64, _length: u64, _to: &mut dyn FnMut(&[u8])) -> bool {
         false
+    }
+
+    /// Writes bytes from where they lie, as an [`Op::Write`](super::Op::Write) at this moment would,
+    /// durable or not. Only for a channel that [answers at once](Channel::answers_at_once): its store
+    /// is memory, for which both are the same. It goes well with a hint by [`Channel::expect`] before.
+    ///
+    /// # Errors
+    /// When the range is not in the store; nothing is written then.
+    fn put(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), BackendError> {
+        Err(ErrorKind::Unsupported.into())
     }
 
     /// When [`Channel::poll`] wants to be called even if nothing wakes the reactor before.

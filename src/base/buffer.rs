@@ -148,9 +148,16 @@ impl Pool {
         })
     }
 
+    /// Whether the buffer was cut from this pool.
+    #[must_use]
+    #[inline]
+    pub fn owns(&self, buffer: &Buffer) -> bool {
+        Arc::ptr_eq(&buffer.arena, &self.arena)
+    }
+
     /// Takes a buffer back by the direct way if it is this pool's, else sends it home.
     pub fn recycle(&mut self, buffer: Buffer) {
-        if Arc::ptr_eq(&buffer.arena, &self.arena) {
+        if self.owns(&buffer) {
             let (unit, order) = (buffer.unit, buffer.order);
             buffer.forget();
             self.buddy.free(unit, order);

@@ -63,14 +63,25 @@ impl Gather {
     }
 
     /// Appends a copy of `bytes`.
+    #[inline]
     pub fn push_bytes(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
+        self.push_headed(&[], bytes);
+    }
+
+    /// Appends copies of a `header`, whose length is known when the program is compiled, and of what
+    /// follows it.
+    #[inline]
+    pub fn push_headed<const N: usize>(&mut self, header: &[u8; N], bytes: &[u8]) {
+        let added = N + bytes.len();
+        if added == 0 {
             return;
         }
         let start = self.inline.len();
+        self.inline.reserve(added);
+        self.inline.extend_from_slice(header);
         self.inline.extend_from_slice(bytes);
         let end = self.inline.len();
-        self.bytes += bytes.len();
+        self.bytes += added;
         if let Some(Segment::Inline { end: last, .. }) = self.segments.last_mut()
             && *last == start
         {
@@ -96,6 +107,15 @@ impl Gather {
         if start < end {
             self.segments.push(Segment::Payload { index, start, end });
             self.bytes += end - start;
+        }
+    }
+
+    /// All of it, if it lies in one piece.
+    #[must_use]
+    pub fn as_single(&self) -> Option<&[u8]> {
+        match self.segments[..] {
+            [segment] => Some(self.segment(segment)),
+            _ => None,
         }
     }
 
@@ -164,18 +184,23 @@ mod tests {
     fn bytes_come_out_in_the_order_they_went_in() {
         let mut gather = Gather::default();
         gather.push_bytes(b"he");
-        gather.push_bytes(b"ad ");
+        gather.push_headed(b"ad", b" ");
+        gather.push_headed(b"", b"");
         let payload = gather.hold(Payload::Static(b"payload"));
         gather.push_range(payload, 0, 3);
         gather.push_bytes(b"-");
         gather.push_range(payload, 3, 7);
         assert_eq!(gather.to_vec(), b"head pay-load");
         assert_eq!(gather.len(), 13);
+        assert_eq!(gather.as_single(), None);
         let mut slices = Vec::new();
         gather.slices(6, &mut slices);
         let rest: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
         assert_eq!(rest, b"ay-load");
         gather.clear(drop);
         assert!(gather.is_empty() && gather.to_vec().is_empty());
+        gather.push_bytes(b"one");
+        gather.push_bytes(b" piece");
+        assert_eq!(gather.as_single(), Some(b"one piece".as_slice()));
     }
 }

@@ -144,46 +144,53 @@ impl<T> Slots<T> {
         if self.is_full() {
             return Err(value);
         }
-        Ok(self.occupy(value))
+        Ok(self.occupy(|| value))
     }
 
-    /// Takes in what `make` makes, unless the slab is full. Large values are not moved about so.
+    /// Takes in what `make` makes, unless the slab is full. Large values are made where they stay and
+    /// not moved about.
     #[inline]
     pub fn insert_with(&mut self, make: impl FnOnce() -> T) -> Option<SlotKey> {
-        (!self.is_full()).then(|| self.occupy(make()))
+        (!self.is_full()).then(|| self.occupy(make))
     }
 
     /// The slab is not full.
     #[inline]
-    fn occupy(&mut self, value: T) -> SlotKey {
-        self.length += 1;
+    fn occupy(&mut self, make: impl FnOnce() -> T) -> SlotKey {
         if self.free == END {
-            let index = u32::try_from(self.slots.len()).unwrap_or(END);
-            assert!(index < END, "the capacity is below the end mark");
-            self.slots.push(Slot {
-                generation: 1,
-                state: State::Occupied(value),
-            });
-            return SlotKey {
-                index,
-                generation: 1,
-            };
+            return self.grow(make());
         }
         let index = self.free;
         let slot = &mut self.slots[index as usize];
         let State::Free { next } = slot.state else {
             unreachable!("the free list holds free slots")
         };
+        slot.state = State::Occupied(make());
         self.free = next;
-        slot.state = State::Occupied(value);
+        self.length += 1;
         SlotKey {
             index,
             generation: slot.generation,
         }
     }
 
+    /// Every slot so far is taken.
+    #[inline(never)]
+    fn grow(&mut self, value: T) -> SlotKey {
+        let index = u32::try_from(self.slots.len()).unwrap_or(END);
+        assert!(index < END, "the capacity is below the end mark");
+        let generation = 1;
+        self.slots.push(Slot {
+            generation,
+            state: State::Occupied(value),
+        });
+        self.length += 1;
+        SlotKey { index, generation }
+    }
+
     /// The entry of `key`, unless it has gone.
     #[must_use]
+    #[inline]
     pub fn get(&self, key: SlotKey) -> Option<&T> {
         match self.slots.get(key.index as usize) {
             Some(Slot {
@@ -196,6 +203,7 @@ impl<T> Slots<T> {
 
     /// The entry of `key`, unless it has gone.
     #[must_use]
+    #[inline]
     pub fn get_mut(&mut self, key: SlotKey) -> Option<&mut T> {
         match self.slots.get_mut(key.index as usize) {
             Some(Slot {

@@ -15,6 +15,34 @@ pub(super) struct Tags {
     length: usize,
 }
 
+/// A place for a tag that names no task yet.
+pub(super) struct Vacancy<'a> {
+    tags: &'a mut Tags,
+    tag: u32,
+    position: usize,
+}
+
+impl Vacancy<'_> {
+    /// The tag names `task` from now on.
+    ///
+    /// # Panics
+    /// If the table holds its capacity.
+    #[inline]
+    pub(super) fn fill(self, task: TaskId) {
+        let Self {
+            tags,
+            tag,
+            position,
+        } = self;
+        assert!(
+            tags.length < tags.entries.len() / 2,
+            "the task table is the smaller one"
+        );
+        tags.entries[position] = Some(Entry { tag, task });
+        tags.length += 1;
+    }
+}
+
 impl Tags {
     /// A table for at most `tasks` tasks; it stays at most half full.
     pub(super) fn with_capacity(tasks: u32) -> Self {
@@ -26,23 +54,20 @@ impl Tags {
     }
 
     /// The task named `tag`.
+    #[inline]
     pub(super) fn find(&self, tag: u32) -> Option<TaskId> {
         self.entries[self.position(tag)].map(|entry| entry.task)
     }
 
-    /// Takes a task in.
-    ///
-    /// # Panics
-    /// If the table holds its capacity, or the tag already: the caller looks before.
-    pub(super) fn insert(&mut self, tag: u32, task: TaskId) {
-        assert!(
-            self.length < self.entries.len() / 2,
-            "the task table is the smaller one"
-        );
+    /// Where `tag` is to be noted, unless it names a task already.
+    #[inline]
+    pub(super) fn vacancy(&mut self, tag: u32) -> Option<Vacancy<'_>> {
         let position = self.position(tag);
-        let before = self.entries[position].replace(Entry { tag, task });
-        assert!(before.is_none(), "a tag names one task");
-        self.length += 1;
+        self.entries[position].is_none().then_some(Vacancy {
+            tags: self,
+            tag,
+            position,
+        })
     }
 
     /// Forgets a tag.
@@ -66,6 +91,7 @@ impl Tags {
     }
 
     /// Where `tag` is, or would be put.
+    #[inline]
     fn position(&self, tag: u32) -> usize {
         let mut position = self.home(tag);
         while self.entries[position].is_some_and(|entry| entry.tag != tag) {
@@ -102,7 +128,7 @@ mod tests {
             for (number, (insert, tag)) in steps.into_iter().enumerate() {
                 if insert && map.len() < 16 && !map.contains_key(&tag) {
                     let task = TaskId::from_bits(number as u64);
-                    tags.insert(tag, task);
+                    tags.vacancy(tag).unwrap().fill(task);
                     map.insert(tag, task);
                 } else {
                     tags.remove(tag);

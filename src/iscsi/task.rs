@@ -2,6 +2,7 @@
 
 use super::error::DataOutError;
 use super::event::TaskId;
+use super::pdu::{NO_TAG, RejectReason};
 use super::tags::Tags;
 use super::transfer::Transfer;
 use crate::base::buffer::Buffer;
@@ -82,10 +83,7 @@ impl Tasks {
             return None;
         }
         for (id, task) in &tasks {
-            if tags.find(task.tag).is_some() {
-                return None;
-            }
-            tags.insert(task.tag, *id);
+            tags.vacancy(task.tag)?.fill(*id);
             immediates += u32::from(task.immediate);
         }
         let tasks = tasks.into_iter().map(|(id, task)| (id.0, task));
@@ -99,6 +97,7 @@ impl Tasks {
     }
 
     /// Whether one more task finds room.
+    #[inline]
     pub(super) fn has_room(&self, immediate: bool) -> bool {
         if immediate {
             self.immediates < self.immediates_max
@@ -108,28 +107,34 @@ impl Tasks {
     }
 
     /// Numbered commands that still find room: what the window may let in.
+    #[inline]
     pub(super) fn free_commands(&self) -> u32 {
         let tasks = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         self.commands_max
             .saturating_sub(tasks.saturating_sub(self.immediates))
     }
 
-    /// Takes in the task that `make` makes of its tag and of whether it is immediate, unless there
-    /// is no room or the tag is in use.
+    /// Takes in the task that `make` makes of its tag and of whether it is immediate.
+    ///
+    /// # Errors
+    /// Why not: the tag is none or in use, or there is no room.
     #[inline]
     pub(super) fn insert(
         &mut self,
         tag: u32,
         immediate: bool,
         make: impl FnOnce() -> Task,
-    ) -> Option<TaskId> {
-        if !self.has_room(immediate) || self.tags.find(tag).is_some() {
-            return None;
+    ) -> Result<TaskId, RejectReason> {
+        let has_room = self.has_room(immediate);
+        if tag == NO_TAG {
+            return Err(RejectReason::InvalidField);
         }
-        let id = TaskId(self.slots.insert_with(make)?);
-        self.tags.insert(tag, id);
+        let vacancy = self.tags.vacancy(tag).ok_or(RejectReason::TaskInProgress)?;
+        let inserted = has_room.then(|| self.slots.insert_with(make)).flatten();
+        let id = TaskId(inserted.ok_or(RejectReason::TooManyImmediate)?);
+        vacancy.fill(id);
         self.immediates += u32::from(immediate);
-        Some(id)
+        Ok(id)
     }
 
     /// The task that an Initiator Task Tag names.
@@ -137,10 +142,12 @@ impl Tasks {
         self.tags.find(tag)
     }
 
+    #[inline]
     pub(super) fn get(&self, id: TaskId) -> Option<&Task> {
         self.slots.get(id.0)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
         self.slots.get_mut(id.0)
     }
@@ -202,14 +209,22 @@ mod tests {
         };
         let first = insert(&mut tasks, 1, false).unwrap();
         let second = insert(&mut tasks, 2, true).unwrap();
-        assert!(insert(&mut tasks, 3, true).is_none());
-        assert!(insert(&mut tasks, 1, false).is_none(), "the tag is in use");
+        let refused = insert(&mut tasks, 3, true);
+        assert_eq!(refused, Err(RejectReason::TooManyImmediate));
+        assert_eq!(
+            insert(&mut tasks, 1, false),
+            Err(RejectReason::TaskInProgress)
+        );
+        assert_eq!(
+            insert(&mut tasks, NO_TAG, false),
+            Err(RejectReason::InvalidField)
+        );
         assert_eq!(tasks.free_commands(), 1);
         insert(&mut tasks, 3, false).unwrap();
-        assert!(insert(&mut tasks, 4, false).is_none());
+        assert!(insert(&mut tasks, 4, false).is_err());
         tasks.release(second);
         assert_eq!(tasks.find(2), None);
-        assert!(insert(&mut tasks, 2, true).is_some());
+        assert!(insert(&mut tasks, 2, true).is_ok());
         assert_eq!(tasks.remove(first).map(|task| task.tag), Some(1));
         assert_eq!(tasks.find(1), None);
         assert_eq!(tasks.free_commands(), 1);

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 
 /// Slices that one `sendmsg` takes (`UIO_MAXIOV`).
 const SLICES_MAX: usize = 1024;
+const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Receives what is there, up to the buffer's length; the buffer is cut to it. `None` if nothing is
 /// there yet; zero at the end of the stream, and then the buffer is left as it was.
@@ -41,10 +42,16 @@ impl Sender {
         gather: &Gather,
         skip: usize,
     ) -> io::Result<Option<usize>> {
+        if let Some(rest) = gather.as_single().and_then(|all| all.get(skip..)) {
+            // The kernel has no list to copy in and check.
+            return until_done(|| send(&socket, rest, FLAGS));
+        }
         let mut slices: Vec<IoSlice<'_>> = std::mem::take(&mut self.slices);
         gather.slices(skip, &mut slices);
         let count = slices.len().min(SLICES_MAX);
-        let sent = send_slices(socket, &slices[..count]);
+        let slice = &slices[..count];
+        let sent =
+            until_done(|| sendmsg(&socket, slice, &mut SendAncillaryBuffer::default(), FLAGS));
         slices.clear();
         // Collecting in place keeps the allocation; only the lifetime changes.
         self.slices = slices.into_iter().map(|_| IoSlice::new(&[])).collect();
@@ -52,15 +59,11 @@ impl Sender {
     }
 }
 
-fn send_slices(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+/// Repeats a system call that a signal has interrupted. `None` if the socket takes nothing now.
+#[inline]
+fn until_done(mut call: impl FnMut() -> Result<usize, Errno>) -> io::Result<Option<usize>> {
     loop {
-        let sent = match slices {
-            // The kernel has no list to copy in and check.
-            [slice] => send(&socket, slice, flags),
-            _ => sendmsg(&socket, slices, &mut SendAncillaryBuffer::default(), flags),
-        };
-        match sent {
+        match call() {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(Errno::AGAIN) => return Ok(None),
             Err(Errno::INTR) => {}

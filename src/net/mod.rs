@@ -25,7 +25,7 @@ mod tests;
 mod uring;
 
 pub use config::{NetConfig, SocketOptions};
-pub use receive::RecvBuffer;
+pub use receive::{RECEIVE_BYTES_MAX, RecvBuffer};
 
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
@@ -240,9 +240,13 @@ impl Net {
     }
 
     /// Asks for bytes, once: one `Received` follows, or `Closed`. Asking again before that, or
-    /// asking a socket that is gone, does nothing.
-    pub fn receive(&mut self, driver: &mut Driver, id: SocketId) {
-        engine!(self, net => net.receive(driver, id));
+    /// asking a socket that is gone, does nothing. A direct receive takes no more than `bytes_max`;
+    /// others take what fits their buffer.
+    pub fn receive(&mut self, driver: &mut Driver, id: SocketId, bytes_max: usize) {
+        match &mut self.inner {
+            Inner::Uring(net) => net.receive(driver, id, bytes_max),
+            Inner::Mio(net) => net.receive(driver, id),
+        }
     }
 
     /// Sends all of `gather`, at once or with a `Sent` to follow.
@@ -282,6 +286,17 @@ impl Net {
         let before = events.len();
         engine!(self, net => net.poll(driver, now, events));
         events.len() > before
+    }
+
+    /// Receives from the next socket that is received from directly in this tick. To be called after
+    /// [`Net::poll`], and again each time that what came is dealt with and given back, until there is
+    /// no more: all sockets then share one buffer in turn, which the nearest cache holds.
+    pub fn receive_next(&mut self, driver: &mut Driver) -> Option<NetEvent> {
+        match &mut self.inner {
+            Inner::Uring(net) => net.receive_next(driver),
+            // Receives in `poll`.
+            Inner::Mio(_) => None,
+        }
     }
 
     /// To be called from [`App::park`](crate::reactor::App::park): leaves nothing that only polling

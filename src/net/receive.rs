@@ -1,11 +1,17 @@
 //! Receive buffers: few and large, shared by all sockets of a reactor.
+//!
+//! A socket that is received from directly gets the largest: what a peer has pipelined comes in by one
+//! call, and few PDUs are cut where a buffer ends. All such sockets use the same one in turn, of which
+//! as much is in the caches as they fill.
 
 use crate::base::buffer::{Buffer, Pool};
 use std::io;
 use std::ops::Deref;
 
-/// Bytes that one receive takes at most.
+/// Bytes that one receive into a lent buffer takes at most.
 pub(super) const RECEIVE_BYTES: usize = 64 << 10;
+/// Bytes that one receive takes at most where it is direct, and so of any.
+pub const RECEIVE_BYTES_MAX: usize = 256 << 10;
 /// The arena of receive buffers is not one of those registered with rings.
 const ARENA_INDEX: u16 = u16::MAX;
 
@@ -34,24 +40,113 @@ impl Deref for RecvBuffer {
 #[derive(Debug)]
 pub(super) struct ReceivePool {
     pool: Pool,
+    /// Cut from the pool before, and free.
+    free: Vec<Buffer>,
+    /// The large one for direct receives, between two of them.
+    direct: Option<Buffer>,
 }
 
 impl ReceivePool {
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
+        let pool = Pool::new(bytes, ARENA_INDEX)?;
+        // As many as there can be, so that giving one back allocates nothing.
+        let free = Vec::with_capacity(pool.arena().len() / RECEIVE_BYTES);
         Ok(Self {
-            pool: Pool::new(bytes, ARENA_INDEX)?,
+            pool,
+            free,
+            direct: None,
         })
     }
 
+    #[inline]
     pub(super) fn allocate(&mut self) -> Option<Buffer> {
-        self.pool.allocate(RECEIVE_BYTES)
+        let Some(mut buffer) = self.free.pop() else {
+            return self.pool.allocate(RECEIVE_BYTES);
+        };
+        buffer.set_len(RECEIVE_BYTES);
+        Some(buffer)
     }
 
+    /// A buffer for a direct receive, with what length soever; a smaller one where memory is short.
+    #[inline]
+    pub(super) fn allocate_direct(&mut self) -> Option<Buffer> {
+        let kept = self.direct.take();
+        kept.or_else(|| self.pool.allocate(RECEIVE_BYTES_MAX))
+            .or_else(|| self.allocate())
+    }
+
+    #[inline]
     pub(super) fn give_back(&mut self, buffer: Buffer) {
-        self.pool.recycle(buffer);
+        // One of another reactor finds its way home when it is dropped.
+        if !self.pool.owns(&buffer) {
+            return;
+        }
+        if buffer.capacity() == RECEIVE_BYTES {
+            self.free.push(buffer);
+        } else if self.direct.is_none() {
+            self.direct = Some(buffer);
+        } else {
+            self.pool.recycle(buffer);
+        }
     }
 
+    #[inline]
     pub(super) fn recycle(&mut self, bytes: RecvBuffer) {
-        self.pool.recycle(bytes.0);
+        self.give_back(bytes.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn direct_receives_use_one_buffer_in_turn() {
+        let mut pool = ReceivePool::new(1 << 20).unwrap();
+        let first = pool.allocate_direct().unwrap();
+        assert_eq!(first.capacity(), RECEIVE_BYTES_MAX);
+        let (address, second) = (first.as_ptr(), pool.allocate_direct().unwrap());
+        pool.recycle(RecvBuffer::new(first));
+        pool.give_back(second);
+        assert_eq!(pool.allocate_direct().unwrap().as_ptr(), address);
+    }
+
+    #[test]
+    fn where_memory_is_short_a_small_buffer_does() {
+        let mut pool = ReceivePool::new(1 << 20).unwrap();
+        let lent: Vec<_> = (0..15).map(|_| pool.allocate().unwrap()).collect();
+        let direct = pool.allocate_direct().unwrap();
+        assert_eq!(direct.capacity(), RECEIVE_BYTES);
+        assert!(pool.allocate_direct().is_none());
+        pool.give_back(direct);
+        let again = pool.allocate_direct().unwrap();
+        assert_eq!(again.capacity(), RECEIVE_BYTES);
+        drop(lent);
+    }
+
+    #[test]
+    fn the_last_one_given_back_is_the_next_one_and_whole_again() {
+        let mut pool = ReceivePool::new(2 * RECEIVE_BYTES).unwrap();
+        let mut buffer = pool.allocate().unwrap();
+        let address = buffer.as_ptr();
+        buffer.set_len(3);
+        pool.recycle(RecvBuffer::new(buffer));
+        let again = pool.allocate().unwrap();
+        assert_eq!((again.as_ptr(), again.len()), (address, RECEIVE_BYTES));
+    }
+
+    #[test]
+    fn each_pool_gets_its_own_back() {
+        let mut pools = [(), ()].map(|()| ReceivePool::new(RECEIVE_BYTES).unwrap());
+        let [ours, theirs] = &mut pools;
+        let all =
+            |pool: &mut ReceivePool| std::iter::from_fn(|| pool.allocate()).collect::<Vec<_>>();
+        let (buffers, count) = (all(ours), all(theirs).len());
+        assert_eq!(buffers.len(), count);
+        buffers
+            .into_iter()
+            .for_each(|buffer| theirs.give_back(buffer));
+        assert_eq!(all(ours).len(), count);
+        assert_eq!(all(theirs).len(), count);
     }
 }

@@ -49,8 +49,8 @@ pub trait App {
     /// Takes a message in. Called before [`App::tick`], any number of times.
     fn message(&mut self, from: Source, message: Self::Message, tick: &mut Tick<'_, Self::Message>);
 
-    /// Does a bounded amount of work.
-    fn tick(&mut self, tick: &mut Tick<'_, Self::Message>) -> Progress;
+    /// Does a bounded amount of work. Returns whether there was anything to do.
+    fn tick(&mut self, tick: &mut Tick<'_, Self::Message>) -> bool;
 
     /// The reactor is about to wait: leave nothing that only polling would find. Returns whether
     /// there is work after all, and the reactor should not wait.
@@ -58,17 +58,14 @@ pub trait App {
         false
     }
 
+    /// When the app wants to be called at the latest. Asked after [`App::park`], if the reactor is to
+    /// wait: one that polls calls anyway.
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
+
     /// Whether the reactor should end. Asked after each tick.
     fn stopped(&self) -> bool;
-}
-
-/// What came of a tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Whether there was anything to do.
-    pub busy: bool,
-    /// When the app wants to be called at the latest.
-    pub deadline: Option<Instant>,
 }
 
 /// What a reactor lends its app for one tick. The parts stand side by side so that each can be

@@ -81,15 +81,13 @@ impl<M: Send + 'static> Loop<'_, M> {
             driver,
             outbox,
         };
-        let progress = app.tick(&mut tick);
-        let busy = progress.busy || messages > 0;
+        let busy = app.tick(&mut tick) || messages > 0;
         self.counters.count_tick(busy, messages as u64);
         let may_wait = policy.should_wait(now, busy) && !app.park(&mut tick);
         self.ends.outbox.flush();
-        let limit = progress
-            .deadline
-            .map_or(Duration::MAX, |deadline| deadline.since(now));
-        (busy, may_wait.then_some(limit))
+        let until = |deadline: Instant| deadline.since(now);
+        let limit = || app.next_deadline().map_or(Duration::MAX, until);
+        (busy, may_wait.then(limit))
     }
 
     /// Announces that the reactor waits, unless there is something to do after all.

@@ -81,7 +81,7 @@ impl App for TestApp {
         }
     }
 
-    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> Progress {
+    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> bool {
         if let Some(alarm) = self.alarm.take() {
             self.alarm_at = Some(tick.now + alarm);
         }
@@ -89,10 +89,11 @@ impl App for TestApp {
         if busy {
             self.reports.send(Report::Ticked).unwrap();
         }
-        Progress {
-            busy,
-            deadline: self.alarm_at,
-        }
+        busy
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.alarm_at
     }
 
     fn stopped(&self) -> bool {

@@ -107,6 +107,7 @@ impl Completed {
         }
     }
 
+    #[inline]
     fn pop(&mut self, owner: Owner) -> Option<Reaped> {
         let reaped = self.queues[owner.index()].pop_front()?;
         self.count -= 1;
@@ -293,8 +294,13 @@ impl Ring {
     }
 
     /// The next completion of `owner`'s operations, if any has come.
+    #[inline]
     pub fn completion(&mut self, owner: Owner) -> Option<Completion> {
         let reaped = self.completed.pop(owner)?;
+        self.land(reaped)
+    }
+
+    fn land(&mut self, reaped: Reaped) -> Option<Completion> {
         let (mut op, token) = self.flights.land(reaped.key)?;
         let result = match u32::try_from(reaped.result) {
             Ok(value) => Ok(value),

@@ -22,8 +22,8 @@ use crate::base::limits;
 use crate::base::slots::{SlotKey, Slots};
 use crate::iscsi::Command;
 use crate::net::{Net, NetEvent, SendOutcome, SocketId};
-use crate::reactor::{App, Driver, Progress, Source, Tick};
-use crate::ring::Owner;
+use crate::reactor::{App, Driver, Source, Tick};
+use crate::ring::{Owner, Ring};
 use futures_channel::oneshot;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -70,6 +70,8 @@ pub(crate) struct Core {
     dirty: Vec<SlotKey>,
     events: Vec<NetEvent>,
     completions: Vec<Completion>,
+    /// Room for messages of this reactor to itself; a tick has it.
+    inbox: Option<VecDeque<Message>>,
     next_sweep: Instant,
     pub(crate) in_login: u32,
     pub(crate) stopping: bool,
@@ -153,12 +155,23 @@ impl Core {
             dirty: Vec::new(),
             events: Vec::new(),
             completions: Vec::with_capacity(limits::CHANNEL_REQUESTS_MAX.into()),
+            inbox: None,
             next_sweep: Instant::ZERO,
             in_login: 0,
             stopping: false,
             course: Course::Serving,
             listening: Vec::new(),
             shared,
+        }
+    }
+
+    /// What the methods need of a tick. Its inbox is put back at the end.
+    #[inline]
+    fn turn<'turn, 'tick>(&mut self, tick: &'turn mut Tick<'tick, Message>) -> Turn<'turn, 'tick> {
+        Turn {
+            tick,
+            inbox: self.inbox.take().unwrap_or_default(),
+            id: self.id,
         }
     }
 
@@ -217,7 +230,13 @@ impl Core {
 
     // ---- procedures ---------------------------------------------------------------------------
 
+    #[inline]
     fn run_procedures(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let at_rest = self.local.is_at_rest() && turn.inbox.is_empty();
+        !at_rest && self.run_rounds(turn)
+    }
+
+    fn run_rounds(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let mut ran = false;
         for _ in 0..PROCEDURE_ROUNDS_PER_TICK {
             let mut again = self.local.run();
@@ -429,39 +448,47 @@ impl Core {
     fn poll_net(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let mut events = std::mem::take(&mut self.events);
         self.net.poll(turn.tick.driver, turn.tick.now, &mut events);
-        let busy = !events.is_empty();
+        let mut busy = !events.is_empty();
         for event in events.drain(..) {
-            match event {
-                NetEvent::Accepted {
-                    portal,
-                    stream,
-                    peer,
-                } => {
-                    self.accepted(portal, stream, peer, turn);
+            self.net_event(event, turn);
+        }
+        self.events = events;
+        while let Some(event) = self.net.receive_next(turn.tick.driver) {
+            self.net_event(event, turn);
+            busy = true;
+        }
+        busy
+    }
+
+    fn net_event(&mut self, event: NetEvent, turn: &mut Turn<'_, '_>) {
+        match event {
+            NetEvent::Accepted {
+                portal,
+                stream,
+                peer,
+            } => {
+                self.accepted(portal, stream, peer, turn);
+            }
+            NetEvent::Received { id, bytes } => match self.connection_of(id) {
+                Some(key) => self.received(key, bytes, turn),
+                None => self.net.recycle(bytes),
+            },
+            NetEvent::Sent { id, gather } => {
+                if let Some(key) = self.connection_of(id) {
+                    self.sent(key, gather, turn);
                 }
-                NetEvent::Received { id, bytes } => match self.connection_of(id) {
-                    Some(key) => self.received(key, bytes, turn),
-                    None => self.net.recycle(bytes),
-                },
-                NetEvent::Sent { id, gather } => {
-                    if let Some(key) = self.connection_of(id) {
-                        self.sent(key, gather, turn);
-                    }
+            }
+            NetEvent::Withdrawn { id, unsent } => {
+                if let Some(key) = self.connection_of(id) {
+                    self.withdrawn(key, unsent, turn);
                 }
-                NetEvent::Withdrawn { id, unsent } => {
-                    if let Some(key) = self.connection_of(id) {
-                        self.withdrawn(key, unsent, turn);
-                    }
-                }
-                NetEvent::Closed { id, error } => {
-                    if let Some(key) = self.connection_of(id) {
-                        self.socket_closed(key, error, turn);
-                    }
+            }
+            NetEvent::Closed { id, error } => {
+                if let Some(key) = self.connection_of(id) {
+                    self.socket_closed(key, error, turn);
                 }
             }
         }
-        self.events = events;
-        busy
     }
 
     /// The connection has something to send; it goes out at the end of the tick.
@@ -559,6 +586,10 @@ impl Core {
     // ---- backends -----------------------------------------------------------------------------
 
     fn poll_backends(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let ring = turn.tick.driver.ring.as_ref();
+        if self.issued.is_empty() && !ring.is_some_and(Ring::has_completions) {
+            return false;
+        }
         let mut completions = std::mem::take(&mut self.completions);
         while let Some(completion) = turn
             .tick
@@ -615,23 +646,34 @@ impl Core {
         }
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        let timer = self.timers.peek().map(|Reverse((deadline, _))| *deadline);
-        let sweep = (!self.connections.is_empty()).then_some(self.next_sweep);
-        let hungry = !self.starving.is_empty() || !self.buffer_queue.is_empty();
-        let reclaim = hungry.then(|| self.local.now() + RECLAIM_INTERVAL);
-        let channels = if self.issued.is_empty() {
-            None
-        } else {
-            self.shards.next_deadline()
-        };
-        let net = self.net.next_deadline();
-        let serving = self.course == Course::Serving;
-        let limits = self.lines.next_deadline().filter(|_| serving);
-        [timer, sweep, reclaim, channels, net, limits]
-            .into_iter()
-            .flatten()
-            .min()
+    /// Whether somebody waits for a buffer.
+    fn is_hungry(&self) -> bool {
+        !self.starving.is_empty() || !self.buffer_queue.is_empty()
+    }
+
+    /// The work of one tick.
+    fn work(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        self.begin_tick(turn.now());
+        let mut busy = self.poll_net(turn);
+        busy |= self.poll_backends(turn);
+        busy |= self.expire_timers(turn);
+        if self.lines.next_deadline().is_some() && self.course == Course::Serving {
+            busy |= self.release_due(turn);
+        }
+        self.sweep(turn);
+        if self.course == Course::Holding {
+            self.end_unsettled(turn);
+        }
+        if self.is_hungry() {
+            self.feed_starving(turn);
+        }
+        busy |= self.run_procedures(turn);
+        self.flush(turn);
+        // Flushing can end a connection, which its home has to hear of.
+        if !turn.inbox.is_empty() {
+            busy |= self.run_procedures(turn);
+        }
+        busy
     }
 }
 
@@ -645,49 +687,40 @@ impl App for Core {
     type Message = Message;
 
     fn message(&mut self, _from: Source, message: Message, tick: &mut Tick<'_, Message>) {
-        let mut turn = Turn {
-            tick,
-            inbox: VecDeque::new(),
-            id: self.id,
-        };
+        let mut turn = self.turn(tick);
         self.begin_tick(turn.now());
         self.receive(message, &mut turn);
         while let Some(message) = turn.inbox.pop_front() {
             self.receive(message, &mut turn);
         }
+        self.inbox = Some(turn.inbox);
     }
 
-    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> Progress {
-        let mut turn = Turn {
-            tick,
-            inbox: VecDeque::new(),
-            id: self.id,
+    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> bool {
+        let mut turn = self.turn(tick);
+        let busy = self.work(&mut turn);
+        self.inbox = Some(turn.inbox);
+        busy
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let timer = self.timers.peek().map(|Reverse((deadline, _))| *deadline);
+        let sweep = (!self.connections.is_empty()).then_some(self.next_sweep);
+        let reclaim = self
+            .is_hungry()
+            .then(|| self.local.now() + RECLAIM_INTERVAL);
+        let channels = if self.issued.is_empty() {
+            None
+        } else {
+            self.shards.next_deadline()
         };
-        let turn = &mut turn;
-        self.begin_tick(turn.now());
-        let mut busy = self.poll_net(turn);
-        busy |= self.poll_backends(turn);
-        busy |= self.expire_timers(turn);
-        if self.lines.next_deadline().is_some() && self.course == Course::Serving {
-            busy |= self.release_due(turn);
-        }
-        self.sweep(turn);
-        if self.course == Course::Holding {
-            self.end_unsettled(turn);
-        }
-        if !self.starving.is_empty() || !self.buffer_queue.is_empty() {
-            self.feed_starving(turn);
-        }
-        busy |= self.run_procedures(turn);
-        self.flush(turn);
-        // Flushing can end a connection, which its home has to hear of.
-        if !turn.inbox.is_empty() {
-            busy |= self.run_procedures(turn);
-        }
-        Progress {
-            busy,
-            deadline: self.next_deadline(),
-        }
+        let net = self.net.next_deadline();
+        let serving = self.course == Course::Serving;
+        let limits = self.lines.next_deadline().filter(|_| serving);
+        [timer, sweep, reclaim, channels, net, limits]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn park(&mut self, tick: &mut Tick<'_, Message>) -> bool {

@@ -43,7 +43,7 @@ impl Core {
             _ => conn.ordered.is_none() && conn.dormant.is_empty(),
         };
         if may_start {
-            return self.enable(key, command, turn);
+            return self.enable(key, &command, turn);
         }
         let _ = conn.iscsi.refuse_data_out(command.task);
         conn.activate(&command, Work::Dormant, turn.now());
@@ -74,11 +74,12 @@ impl Core {
                 continue;
             }
             conn.deactivate(task);
-            self.enable(key, command, turn);
+            self.enable(key, &command, turn);
         }
     }
 
-    fn enable(&mut self, key: SlotKey, command: Command, turn: &mut Turn<'_, '_>) {
+    #[inline]
+    fn enable(&mut self, key: SlotKey, command: &Command, turn: &mut Turn<'_, '_>) {
         let (task, ordered) = (command.task, command.attribute == TaskAttribute::Ordered);
         let Some(conn) = self.connections.get_mut(key) else {
             return;
@@ -87,16 +88,15 @@ impl Core {
             return;
         };
         session.counters.commands += 1;
-        let lun = LunKind::of(command.lun);
         let mut attention = None;
-        if !session.attentions.is_empty() && lun == LunKind::Disk {
+        if !session.attentions.is_empty() && LunKind::of(command.lun) == LunKind::Disk {
             let unit = session.volume.unit.load(turn.tick.guard);
             let interlock = unit.modes.current.attention_interlock;
             match session.attentions.admit(command.cdb.as_slice(), interlock) {
                 Admission::Proceed => {}
                 Admission::ProceedWith(first) => attention = Some(first),
                 Admission::Refuse(failure) => {
-                    self.note_refusal(key, &command, &failure, turn);
+                    self.note_refusal(key, command, &failure, turn);
                     return self.answer(key, command.task, Answer::Failed(failure), turn);
                 }
             }
@@ -115,7 +115,7 @@ impl Core {
         };
         let ordered = conn.ordered == Some(task);
         conn.deactivate(task);
-        self.start(key, command, None, Credit::Has, turn);
+        self.start(key, &command, None, Credit::Has, turn);
         if let (true, Some(conn)) = (ordered, self.connections.get_mut(key)) {
             conn.ordered = conn.active_mut(task).is_some().then_some(task);
         }
@@ -125,7 +125,7 @@ impl Core {
     pub(crate) fn start(
         &mut self,
         key: SlotKey,
-        command: Command,
+        command: &Command,
         attention: Option<UnitAttention>,
         credit: Credit,
         turn: &mut Turn<'_, '_>,
@@ -148,15 +148,20 @@ impl Core {
             timestamp_ms: self.shared.wall_clock_ms(turn.tick.now),
         };
         let volume = (session.volume.index, session.volume.home);
+        let shards = session.volume.shards;
+        // One piece does it: within a shard, and no longer than a buffer.
+        let is_short = |range: &ByteRange| {
+            range.length <= BUFFER_BYTES_MAX as u64 && shards.is_whole(range.offset, range.length)
+        };
         let plan = scsi::plan(cdb, &view);
         if self.lines.has(volume.0)
             && credit == Credit::Ask
-            && let Some(wait) = self.ask_credit(volume, &command, &plan, turn.now())
+            && let Some(wait) = self.ask_credit(volume, command, &plan, turn.now())
         {
-            return self.wait_for_credit(key, command, volume, wait, turn);
+            return self.wait_for_credit(key, command.clone(), volume, wait, turn);
         }
         match plan {
-            Plan::Read { range, .. } if self.is_short(key, &range) => {
+            Plan::Read { range, .. } if is_short(&range) => {
                 self.read(key, command, range, turn);
             }
             Plan::Write {
@@ -164,16 +169,16 @@ impl Core {
                 fua,
                 atomic: false,
                 ..
-            } if self.is_short(key, &range) && u64::from(command.write_length) >= range.length => {
+            } if is_short(&range) && u64::from(command.write_length) >= range.length => {
                 let durable = fua || !unit.modes.current.write_cache;
                 self.write(key, command, range, durable, turn);
             }
             Plan::Reply(reply) => {
-                self.measure_reply(key, &command, turn.now());
+                self.measure_reply(key, command, turn.now());
                 self.answer(key, command.task, Answer::of_reply(reply), turn);
             }
             Plan::Fail(failure) => {
-                self.note_refusal(key, &command, &failure, turn);
+                self.note_refusal(key, command, &failure, turn);
                 self.answer(key, command.task, Answer::Failed(failure), turn);
             }
             plan => self.start_procedure(key, command, plan, turn.now()),
@@ -210,19 +215,17 @@ impl Core {
         }
     }
 
-    /// Whether one piece does it: within a shard, and no longer than a buffer.
-    fn is_short(&self, key: SlotKey, range: &ByteRange) -> bool {
-        range.length <= BUFFER_BYTES_MAX as u64
-            && self
-                .connections
-                .get(key)
-                .and_then(|conn| conn.session.as_ref())
-                .is_some_and(|session| session.volume.shards.is_whole(range.offset, range.length))
-    }
-
     // ---- READ ---------------------------------------------------------------------------------
 
-    fn read(&mut self, key: SlotKey, command: Command, range: ByteRange, turn: &mut Turn<'_, '_>) {
+    fn read(&mut self, key: SlotKey, command: &Command, range: ByteRange, turn: &mut Turn<'_, '_>) {
+        let asked = range.length;
+        let send = command
+            .read_length
+            .min(u32::try_from(asked).unwrap_or(u32::MAX));
+        if self.read_in_place(key, command, range, send, turn) {
+            // The peer's next bytes may have waited for room in the send queue.
+            return self.pump(key, turn);
+        }
         let session = self
             .connections
             .get(key)
@@ -230,21 +233,13 @@ impl Core {
         let Some(session) = session else {
             return;
         };
-        let asked = range.length;
-        let send = command
-            .read_length
-            .min(u32::try_from(asked).unwrap_or(u32::MAX));
         let (volume, nexus) = (session.volume.index, session.nexus.index);
         let always_zero = session.volume.always_zero;
         let at_once = self.is_at_once(volume, session.volume.shards.owner(range.offset));
-        if at_once && !always_zero && self.read_in_place(key, &command, range, send, turn) {
-            // The peer's next bytes may have waited for room in the send queue.
-            return self.pump(key, turn);
-        }
         let buffer = match always_zero {
             true => None,
             false => match self.buffer_for(key, asked, turn) {
-                None => return self.starve(key, command, turn.now()),
+                None => return self.starve(key, command.clone(), turn.now()),
                 buffer => buffer,
             },
         };
@@ -263,7 +258,7 @@ impl Core {
         }
         if let Some(conn) = self.connections.get_mut(key) {
             conn.held_bytes += asked;
-            conn.activate(&command, work, turn.now());
+            conn.activate(command, work, turn.now());
         }
         self.launch(key, command.task, backend::Op::Read, range, buffer, turn);
     }
@@ -285,13 +280,17 @@ impl Core {
     fn write(
         &mut self,
         key: SlotKey,
-        command: Command,
+        command: &Command,
         range: ByteRange,
         durable: bool,
         turn: &mut Turn<'_, '_>,
     ) {
+        if self.write_in_place(key, command, range, turn) {
+            // The peer's next bytes may have waited for room in the send queue.
+            return self.pump(key, turn);
+        }
         let Some(buffer) = self.buffer_for(key, range.length, turn) else {
-            return self.starve(key, command, turn.now());
+            return self.starve(key, command.clone(), turn.now());
         };
         let Some(conn) = self.connections.get_mut(key) else {
             return;
@@ -302,7 +301,7 @@ impl Core {
             length: range.length,
             durable,
         };
-        conn.activate(&command, Work::AwaitData(plan), turn.now());
+        conn.activate(command, Work::AwaitData(plan), turn.now());
         conn.iscsi.accept_data_out(command.task, buffer, 0);
     }
 
@@ -567,7 +566,7 @@ impl Core {
 
     // ---- procedures ---------------------------------------------------------------------------
 
-    fn start_procedure(&mut self, key: SlotKey, command: Command, plan: Plan, now: Instant) {
+    fn start_procedure(&mut self, key: SlotKey, command: &Command, plan: Plan, now: Instant) {
         let Some(conn) = self.connections.get_mut(key) else {
             return;
         };
@@ -597,7 +596,7 @@ impl Core {
             direction,
             bytes,
         };
-        conn.activate(&command, work, now);
+        conn.activate(command, work, now);
         conn.outstanding += 1;
         self.local.spawn(procedure.run(plan));
     }

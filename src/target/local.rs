@@ -265,6 +265,12 @@ impl Local {
         self.inner.requests.borrow_mut().clear();
     }
 
+    /// Whether no procedure runs and none has left a request.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.inner.procedures.get() == 0 && self.inner.requests.borrow().is_empty()
+    }
+
     pub(crate) fn next_request(&self) -> Option<Request> {
         self.inner.requests.borrow_mut().pop_front()
     }

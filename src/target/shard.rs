@@ -1,7 +1,7 @@
 //! Backend issue: the one place where an I/O meets the medium.
 //!
-//! Whatever wants to touch a shard passes [`Shard::permits`] and [`Shard::hand_over`] on the shard's
-//! reactor, in one tick: the reservation is checked again there. [`Core::issue`] also honours range
+//! Whatever wants to change a shard passes [`Shard::permits`] and then [`Shard::hand_over`] or
+//! [`Shard::put`] on the shard's reactor, in one tick: the reservation is checked again there. [`Core::issue`] also honours range
 //! locks and counts what has been issued until the backend has completed it; that count is what a fence
 //! waits for (see `Home::enact`). Where a piece is over as soon as it is issued, there is nothing to
 //! count, and [`super::at_once`] goes the short way.
@@ -114,6 +114,20 @@ impl Shard {
             super::tokens::revoke(&self.volume, request.offset..end, turn.tick.guard);
         }
         self.channel.submit(request, &mut turn.io())
+    }
+
+    /// As [`Shard::hand_over`], of a write whose data lie elsewhere than in a buffer. Only while
+    /// [`Shard::answers_at_once`].
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        offset: u64,
+        bytes: &[u8],
+        guard: &Guard,
+    ) -> Result<(), backend::BackendError> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        super::tokens::revoke(&self.volume, offset..end, guard);
+        self.channel.put(offset, bytes)
     }
 
     fn is_locked(&self, piece: &Piece) -> bool {

@@ -8,7 +8,7 @@ use super::message::Reply;
 use super::session::Session;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{CloseReason, Event, LoginStatus};
-use crate::net::RecvBuffer;
+use crate::net::{RECEIVE_BYTES_MAX, RecvBuffer};
 use crate::scsi::Failure;
 use std::io;
 use std::net::SocketAddr;
@@ -43,15 +43,18 @@ impl Core {
     /// Parses what has been received for as long as the connection takes events, then asks for
     /// more. A connection that waits for a buffer, or whose peer reads too slowly, asks for none:
     /// the peer feels it, and nobody else.
+    #[inline]
     pub(crate) fn pump(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
-        // An answer given at once comes here again; the loop below goes on by itself, and must not
-        // grow the stack by what a peer has pipelined.
-        let Some(conn) = self.connections.get_mut(key) else {
-            return;
-        };
-        if std::mem::replace(&mut conn.pumping, true) {
-            return;
+        // An answer given at once comes here again; the loop goes on by itself, and must not grow the
+        // stack by what a peer has pipelined.
+        if let Some(conn) = self.connections.get_mut(key)
+            && !std::mem::replace(&mut conn.pumping, true)
+        {
+            self.parse(key, turn);
         }
+    }
+
+    fn parse(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
         let now = turn.now();
         loop {
             let Some(conn) = self.connections.get_mut(key) else {
@@ -88,12 +91,7 @@ impl Core {
                 let (session, shards) = (conn.session.as_deref(), &self.shards);
                 shards.expect(session, &conn.iscsi, rest, turn.tick.guard);
             }
-            if exhausted
-                && let Some(Input {
-                    bytes: Bytes::Received(buffer),
-                    ..
-                }) = conn.input.take()
-            {
+            if exhausted && let Some(buffer) = Input::end(&mut conn.input) {
                 self.net.recycle(buffer);
             }
             match event {
@@ -123,10 +121,12 @@ impl Core {
         let wants = conn.takes_input() && conn.input.is_none() && !conn.receiving;
         if let (true, Some(socket)) = (wants, conn.socket) {
             conn.receiving = true;
-            self.net.receive(turn.tick.driver, socket);
+            let bytes_max = conn.iscsi.bytes_to_receive(RECEIVE_BYTES_MAX);
+            self.net.receive(turn.tick.driver, socket, bytes_max);
         }
     }
 
+    #[inline]
     fn handle_event(&mut self, key: SlotKey, event: Event, turn: &mut Turn<'_, '_>) {
         match event {
             Event::Command(command) => self.command(key, command, turn),
@@ -235,11 +235,7 @@ impl Core {
         }
         conn.phase = Phase::Closing;
         conn.close_by = Some(turn.now() + CLOSE_PATIENCE);
-        if let Some(Input {
-            bytes: Bytes::Received(buffer),
-            ..
-        }) = conn.input.take()
-        {
+        if let Some(buffer) = Input::end(&mut conn.input) {
             self.net.recycle(buffer);
         }
         self.abort_tasks(key, AbortSelect::AllBut(None), None, Quiet::Nobody, turn);

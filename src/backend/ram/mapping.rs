@@ -103,6 +103,14 @@ impl Mapping {
         unsafe { copy_in(bytes, target) }
     }
 
+    /// As [`Mapping::write`], of a short range that [`Mapping::expect`] was told of a moment ago.
+    #[allow(unsafe_code, reason = "named leaf: writing the mapping")]
+    pub(super) fn write_expected(&self, offset: usize, bytes: &[u8]) {
+        let target = self.at(offset, bytes.len()).as_ptr();
+        // SAFETY: as in `write`; the range is no part of `bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+    }
+
     /// Overwrites with zeros.
     #[allow(unsafe_code, reason = "named leaf: writing the mapping")]
     pub(super) fn zero(&self, offset: usize, length: usize) {

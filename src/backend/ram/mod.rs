@@ -8,7 +8,7 @@ mod written;
 
 use super::request::{
     BackendError, Completion, Done, ErrorKind, Extent, ExtentState, Op, Request, Submitted,
-    push_extent,
+    check_range, push_extent,
 };
 use super::store::{Bequest, Channel, ChannelId, Io, Properties, Store, Waker};
 use crate::base::clock::Instant;
@@ -318,6 +318,19 @@ impl Channel for RamChannel {
         whole
     }
 
+    fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), BackendError> {
+        let length = bytes.len() as u64;
+        check_range(offset, length, self.store.size_bytes())?;
+        if length > FETCH_BYTES_MAX {
+            self.store.write(offset, bytes);
+        } else {
+            let offset = position(offset);
+            self.store.mapping.write_expected(offset, bytes);
+            self.store.written.set(offset, bytes.len());
+        }
+        Ok(())
+    }
+
     /// At once, if there is another step to do.
     fn next_deadline(&self) -> Option<Instant> {
         (!self.long.is_empty()).then_some(Instant::ZERO)
@@ -341,6 +354,27 @@ mod tests {
         store.read(0, &mut bytes);
         assert_eq!(bytes, [0; 4096], "nothing was changed");
     }
+
+    #[test]
+    fn bytes_are_put_where_they_belong_or_not_at_all() {
+        let store = RamStore::new(1 << 20).unwrap();
+        let mut channel = Arc::clone(&store).channel(ChannelId(0), Arc::new(|| ()));
+        channel.put(4096, &[7; 512]).unwrap();
+        let mut bytes = [0xee; 1024];
+        store.read(4096, &mut bytes);
+        assert_eq!(bytes, [[7; 512], [0; 512]].concat()[..]);
+        let [extent, ..] = store.extents(4096, 8192)[..] else {
+            panic!("extents")
+        };
+        assert_eq!((extent.length, extent.state), (4096, ExtentState::Mapped));
+        for offset in [(1 << 20) - 511, 1 << 20, u64::MAX] {
+            let error = channel.put(offset, &[7; 512]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfRange);
+        }
+        store.read((1 << 20) - 1024, &mut bytes);
+        assert_eq!(bytes, [0; 1024], "nothing is written in part");
+    }
+
     #[test]
     fn bytes_are_shown_where_they_lie() {
         let store = RamStore::new(1 << 20).unwrap();

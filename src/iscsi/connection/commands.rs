@@ -17,16 +17,13 @@ const LEVEL_OF_QUERIES: u16 = 2;
 
 impl Session {
     /// A SCSI command; its immediate data, if any, waits until the owner has said where to put it.
-    pub(super) fn begin_command(&mut self, link: &mut Link, header: &Header) -> Sink {
-        let bhs = header.bhs();
-        let pdu = ScsiCommand::parse(&bhs);
+    #[inline]
+    pub(super) fn begin_command(&mut self, link: &mut Link, bhs: &Bhs, header: &Header) -> Sink {
+        let pdu = ScsiCommand::parse(bhs);
         let Ok(additional) = AdditionalHeaders::parse(header.additional()) else {
-            self.reject(link, &bhs, RejectReason::InvalidField);
+            self.reject(link, bhs, RejectReason::InvalidField);
             return Sink::Discard;
         };
-        if !self.may_start(link, &bhs) {
-            return Sink::Discard;
-        }
         let expected = pdu.expected_data_transfer_length;
         let write_length = if pdu.write { expected } else { 0 };
         let read_length = match (pdu.read, pdu.write) {
@@ -48,9 +45,12 @@ impl Session {
             progress: link.now,
         };
         let (tag, immediate) = (pdu.initiator_task_tag, pdu.immediate);
-        let Some(task) = self.tasks.insert(tag, immediate, made) else {
-            self.reject(link, &bhs, RejectReason::TooManyImmediate);
-            return Sink::Discard;
+        let task = match self.tasks.insert(tag, immediate, made) {
+            Ok(task) => task,
+            Err(reason) => {
+                self.reject(link, bhs, reason);
+                return Sink::Discard;
+            }
         };
         let cdb = match additional.extended_cdb {
             [] => Cdb::new(pdu.cdb),
@@ -90,9 +90,6 @@ impl Session {
     /// A task management request. What the engine can answer by itself it does.
     pub(super) fn begin_task_management(&mut self, link: &mut Link, bhs: &Bhs) {
         let pdu = TaskManagementRequest::parse(bhs);
-        if !self.may_start(link, bhs) {
-            return;
-        }
         let made = || Task {
             kind: Kind::TaskManagement,
             tag: pdu.initiator_task_tag,
@@ -106,8 +103,9 @@ impl Session {
             progress: link.now,
         };
         let (tag, immediate) = (pdu.initiator_task_tag, pdu.immediate);
-        let Some(task) = self.tasks.insert(tag, immediate, made) else {
-            return self.reject(link, bhs, RejectReason::TooManyImmediate);
+        let task = match self.tasks.insert(tag, immediate, made) {
+            Ok(task) => task,
+            Err(reason) => return self.reject(link, bhs, reason),
         };
         let refused = match pdu.function {
             TaskFunction::TaskReassign => Some(TaskManagementResponse::ReassignmentNotSupported),
@@ -155,22 +153,6 @@ impl Session {
             max_cmd_sn,
         };
         link.output.push(pdu.emit(), &[]);
-    }
-
-    /// Whether the request's tag is free and there is room for it; else it is rejected.
-    fn may_start(&mut self, link: &mut Link, bhs: &Bhs) -> bool {
-        let tag = bhs.initiator_task_tag();
-        let reason = if tag == NO_TAG {
-            RejectReason::InvalidField
-        } else if self.tasks.find(tag).is_some() {
-            RejectReason::TaskInProgress
-        } else if !self.tasks.has_room(bhs.is_immediate()) {
-            RejectReason::TooManyImmediate
-        } else {
-            return true;
-        };
-        self.reject(link, bhs, reason);
-        false
     }
 
     /// What the Referenced Task Tag names (RFC 7143 section 11.5.1).

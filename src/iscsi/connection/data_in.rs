@@ -2,7 +2,7 @@
 
 use super::super::answer::Response;
 use super::super::event::{Parameters, TaskId};
-use super::super::pdu::{DataIn, NO_TAG, ScsiResponse};
+use super::super::pdu::{Bhs, DataIn, NO_TAG, ScsiResponse};
 use super::super::task::Task;
 use super::Link;
 use super::output::Output;
@@ -77,11 +77,14 @@ impl Session {
         assert!(range.start <= range.end && range.end <= payload.as_slice().len());
         let copied_max = link.settings.inline_payload_bytes;
         let mut payload = Some(payload);
-        self.data_in(link, id, range, offset, last, |output, pieces| {
-            if let Some(long) = payload.take_if(|_| pieces.bytes() as usize > copied_max) {
-                output.push_held(long, pieces);
+        self.data_in(link, id, range, offset, last, |output, cut| {
+            if let Some(long) = payload.take_if(|_| cut.bytes() > copied_max) {
+                match cut {
+                    Cut::One(bhs, range) => output.push_held(long, std::iter::once((bhs, range))),
+                    Cut::Pieces(pieces) => output.push_held(long, pieces),
+                }
             } else if let Some(short) = &payload {
-                push_copies(output, short.as_slice(), pieces);
+                push_copies(output, short.as_slice(), cut);
             }
         });
         payload
@@ -96,8 +99,8 @@ impl Session {
         offset: u32,
         last: Option<&Response<'_>>,
     ) {
-        self.data_in(link, id, 0..data.len(), offset, last, |output, pieces| {
-            push_copies(output, data, pieces);
+        self.data_in(link, id, 0..data.len(), offset, last, |output, cut| {
+            push_copies(output, data, cut);
         });
     }
 
@@ -111,9 +114,8 @@ impl Session {
         range: Range<usize>,
         offset: u32,
         last: Option<&Response<'_>>,
-        queue: impl FnOnce(&mut Output, Pieces),
+        queue: impl FnOnce(&mut Output, Cut),
     ) {
-        let numbers = self.numbers();
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
@@ -130,6 +132,33 @@ impl Session {
             response.status == 0 && response.sense.is_empty() && !response.target_failure
         };
         let status = last.filter(collapses).filter(|_| !task.bidirectional);
+        if let Some(response) = status
+            && bytes <= in_one_pdu(&self.parameters, offset)
+        {
+            // Most commands end with their only PDU.
+            let (residual, _) = task.residuals(response);
+            let (tag, data_sn) = (task.tag, task.data_sn);
+            self.tasks.release(id);
+            let (exp_cmd_sn, max_cmd_sn) = self.numbers();
+            let pdu = DataIn {
+                final_pdu: true,
+                has_status: true,
+                overflow: residual.is_overflow(),
+                underflow: residual.is_underflow(),
+                stat_sn: link.output.take_stat_sn(),
+                exp_cmd_sn,
+                max_cmd_sn,
+                data_sn,
+                residual: residual.count(),
+                ..blank(tag, offset)
+            };
+            let end = range.start + bytes as usize;
+            return queue(&mut link.output, Cut::One(pdu.emit(), range.start..end));
+        }
+        let numbers = self.numbers();
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
         // The last PDU's numbers are those after the task has gone: its slot is free again.
         let mut pieces = Pieces::new(task, &self.parameters, numbers, offset, bytes, range.start);
         pieces.ends_sequence |= last.is_some();
@@ -140,7 +169,7 @@ impl Session {
             let stat_sn = link.output.take_stat_sn();
             pieces.status = Some((residual, stat_sn, self.numbers()));
         }
-        queue(&mut link.output, pieces);
+        queue(&mut link.output, Cut::Pieces(pieces));
         if let Some(response) = last.filter(|_| status.is_none()) {
             self.respond(link, id, response);
         }
@@ -182,9 +211,62 @@ impl Session {
     }
 }
 
-fn push_copies(output: &mut Output, data: &[u8], pieces: Pieces) {
-    for (bhs, piece) in pieces {
-        output.push(bhs, data.get(piece).unwrap_or_default());
+#[inline]
+fn push_copies(output: &mut Output, data: &[u8], cut: Cut) {
+    let mut push = |bhs, piece| output.push(bhs, data.get(piece).unwrap_or_default());
+    match cut {
+        Cut::One(bhs, piece) => push(bhs, piece),
+        Cut::Pieces(pieces) => pieces.for_each(|(bhs, piece)| push(bhs, piece)),
+    }
+}
+
+/// Bytes of data that a PDU has room for whose data begin at `offset`: what the initiator takes, and no
+/// more than is left of the sequence.
+#[inline]
+fn in_one_pdu(parameters: &Parameters, offset: u32) -> u32 {
+    let burst = parameters.max_burst_bytes.max(1);
+    // Most commands need no division.
+    let passed = if offset == 0 { 0 } else { offset % burst };
+    let segment = parameters.initiator_data_segment_bytes.max(1);
+    (burst - passed).min(segment)
+}
+
+/// Data-In without numbers.
+const fn blank(tag: u32, buffer_offset: u32) -> DataIn {
+    DataIn {
+        final_pdu: false,
+        acknowledge: false,
+        overflow: false,
+        underflow: false,
+        has_status: false,
+        status: 0,
+        lun: [0; 8],
+        initiator_task_tag: tag,
+        target_transfer_tag: NO_TAG,
+        stat_sn: 0,
+        exp_cmd_sn: 0,
+        max_cmd_sn: 0,
+        data_sn: 0,
+        buffer_offset,
+        residual: 0,
+    }
+}
+
+/// How a range is cut into PDUs.
+enum Cut {
+    /// It is one PDU's, with that header.
+    One(Bhs, Range<usize>),
+    Pieces(Pieces),
+}
+
+impl Cut {
+    /// Bytes of data.
+    #[inline]
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One(_, range) => range.len(),
+            Self::Pieces(pieces) => pieces.bytes() as usize,
+        }
     }
 }
 
@@ -193,8 +275,7 @@ fn push_copies(output: &mut Output, data: &[u8], pieces: Pieces) {
 #[derive(Debug, Clone)]
 struct Pieces {
     template: DataIn,
-    data_segment_bytes: u32,
-    max_burst_bytes: u32,
+    parameters: Parameters,
     end: u32,
     /// Where `template.buffer_offset` lies in the payload.
     at: usize,
@@ -214,27 +295,15 @@ impl Pieces {
         at: usize,
     ) -> Self {
         let template = DataIn {
-            final_pdu: false,
-            acknowledge: false,
-            overflow: false,
-            underflow: false,
-            has_status: false,
-            status: 0,
-            lun: [0; 8],
-            initiator_task_tag: task.tag,
-            target_transfer_tag: NO_TAG,
-            stat_sn: 0,
             exp_cmd_sn,
             max_cmd_sn,
             data_sn: task.data_sn,
-            buffer_offset: offset,
-            residual: 0,
+            ..blank(task.tag, offset)
         };
         let end = offset.saturating_add(bytes);
         Self {
             template,
-            data_segment_bytes: parameters.initiator_data_segment_bytes.max(1),
-            max_burst_bytes: parameters.max_burst_bytes.max(1),
+            parameters: *parameters,
             end,
             at,
             ends_sequence: end == task.read_length,
@@ -249,40 +318,26 @@ impl Pieces {
 
     /// How many PDUs there are to come.
     fn pdus(&self) -> u32 {
-        let bytes = self.bytes();
-        if (1..=self.in_one_pdu()).contains(&bytes) {
-            return 1;
-        }
         let mut pieces = self.clone();
         let count = std::iter::from_fn(|| pieces.step()).count();
         u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
-    /// Bytes that the next PDU has room for.
-    fn in_one_pdu(&self) -> u32 {
-        let passed = match self.template.buffer_offset {
-            // Most commands need no division.
-            0 => 0,
-            offset => offset % self.max_burst_bytes,
-        };
-        (self.max_burst_bytes - passed).min(self.data_segment_bytes)
     }
 
     /// Bytes of the next PDU and whether a sequence ends with it, past which the offset then is.
     fn step(&mut self) -> Option<(u32, u32, bool)> {
         let offset = self.template.buffer_offset;
         let left = self.end.checked_sub(offset).filter(|left| *left > 0)?;
-        let bytes = left.min(self.in_one_pdu());
+        let bytes = left.min(in_one_pdu(&self.parameters, offset));
         let end = offset + bytes;
         self.template.buffer_offset = end;
-        let ends_sequence =
-            (bytes == left && self.ends_sequence) || end.is_multiple_of(self.max_burst_bytes);
+        let ends_sequence = (bytes == left && self.ends_sequence)
+            || end.is_multiple_of(self.parameters.max_burst_bytes.max(1));
         Some((offset, bytes, ends_sequence))
     }
 }
 
 impl Iterator for Pieces {
-    type Item = (super::super::pdu::Bhs, Range<usize>);
+    type Item = (Bhs, Range<usize>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (offset, bytes, final_pdu) = self.step()?;

@@ -59,6 +59,12 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whether there is none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.pdus.is_empty()
+    }
+
     /// Whether a PDU of that size finds room.
     pub(super) fn has_room(&self, header: usize, data: usize) -> bool {
         self.bytes.saturating_add(cost(header, data)) <= HELD_COMMAND_BYTES_MAX

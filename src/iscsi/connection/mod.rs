@@ -62,6 +62,8 @@ pub struct Connection {
     /// The kept PDU that is being worked on in the input's stead.
     replay: Option<Replay>,
     scratch: Vec<u8>,
+    /// Bytes of the last PDU with a data segment, all included.
+    pdu_bytes: usize,
     liveness: Liveness,
 }
 
@@ -180,6 +182,7 @@ impl Connection {
             segment: None,
             replay: None,
             scratch: Vec::new(),
+            pdu_bytes: 0,
             liveness: Liveness {
                 heard: now,
                 pinged: None,
@@ -198,6 +201,9 @@ impl Connection {
     pub fn next_event(&mut self, input: &mut &[u8], now: Instant) -> Option<Event> {
         self.link.now = now;
         let offered = input.len();
+        if offered == 0 && self.needs_input() {
+            return None;
+        }
         let event = loop {
             if let Some(event) = self.link.events.pop_front() {
                 break Some(event);

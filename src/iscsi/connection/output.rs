@@ -72,8 +72,21 @@ impl Output {
     }
 
     /// Queues a PDU with a copy of `data`.
+    #[inline]
     pub(super) fn push(&mut self, bhs: Bhs, data: &[u8]) {
-        self.push_header(bhs.with_data(length(data)));
+        let bytes = length(data);
+        let bhs = bhs.with_data(bytes);
+        if padding(bytes) == 0 && !self.header_digest && !self.data_digest {
+            self.pdus += 1;
+            return self.gather.push_headed(bhs.as_bytes(), data);
+        }
+        self.push_in_parts(bhs, data);
+    }
+
+    /// As [`Output::push`], of a PDU that is more than its header and data.
+    #[inline(never)]
+    fn push_in_parts(&mut self, bhs: Bhs, data: &[u8]) {
+        self.push_header(bhs);
         if data.is_empty() {
             return;
         }

@@ -191,6 +191,7 @@ impl Connection {
             segment,
             replay: parked.replay,
             scratch: parked.scratch,
+            pdu_bytes: 0,
             liveness: Liveness {
                 heard: now,
                 pinged: None,

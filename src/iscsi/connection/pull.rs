@@ -1,7 +1,7 @@
 //! The pull parser: headers and data segments in turn, from the input or from what was held.
 
 use super::super::error::{CloseReason, Violation};
-use super::super::pdu::{LoginStatus, Opcode, ScsiCommand};
+use super::super::pdu::{Bhs, LoginStatus, Opcode, ScsiCommand};
 use super::held::HeldPdu;
 use super::receiver::{Body, DigestMismatch};
 use super::{Awaiting, Connection, Phase, Replay, Segment, Sink};
@@ -16,7 +16,19 @@ impl Connection {
         self.link.awaiting != Awaiting::Nothing || self.awaits_decision()
     }
 
+    /// Whether nothing goes on without more bytes of the peer's: what has come is dealt with, and nothing
+    /// that was kept has its turn.
+    #[inline]
+    pub(super) fn needs_input(&self) -> bool {
+        let keeps_some = match &self.phase {
+            Phase::FullFeature(session) => !session.held.is_empty(),
+            _ => false,
+        };
+        self.link.events.is_empty() && self.replay.is_none() && !keeps_some
+    }
+
     /// Whether the data segment at hand waits for a window.
+    #[inline]
     fn awaits_decision(&self) -> bool {
         let (
             Some(Segment {
@@ -43,6 +55,24 @@ impl Connection {
             .as_ref()
             .map_or(0, |segment| segment.body.bytes_left());
         ScsiCommand::peek(input.get(passed..)?)
+    }
+
+    /// How many bytes to receive next where there is room for `room`: up to the end of a PDU, if those
+    /// to come are as long as the one at hand, or else the last. A data segment that comes whole need
+    /// not be put together first.
+    #[must_use]
+    pub fn bytes_to_receive(&self, room: usize) -> usize {
+        let due = match &self.segment {
+            Some(segment) => segment.body.bytes_left(),
+            None if self.header.is_empty() => 0,
+            None => self.pdu_bytes.saturating_sub(self.header.received().len()),
+        };
+        let behind = room.saturating_sub(due);
+        let cut = behind.checked_rem(self.pdu_bytes).unwrap_or(0);
+        match room - cut {
+            0 => room,
+            bytes => bytes,
+        }
     }
 
     /// Goes on by one header or one data segment. `false` when nothing more can be done.
@@ -76,13 +106,12 @@ impl Connection {
             && let Some(pdu) = self.next_held()
         {
             let bhs = self.header.load(&pdu.header);
-            let body = Body::checked(bhs.data_segment_bytes());
             self.replay = Some(Replay {
                 data: pdu.data,
                 consumed: 0,
                 digest: pdu.digest,
             });
-            return self.begin(body);
+            return self.begin(&bhs, Body::checked);
         }
         let (header_digest, data_digest) = match &self.phase {
             Phase::FullFeature(session) => (
@@ -94,7 +123,7 @@ impl Connection {
         match self.header.fill(input, header_digest) {
             None => Ok(false),
             Some(Err(violation)) => Err(violation),
-            Some(Ok(bhs)) => self.begin(Body::new(bhs.data_segment_bytes(), data_digest)),
+            Some(Ok(bhs)) => self.begin(&bhs, |bytes| Body::new(bytes, data_digest)),
         }
     }
 
@@ -105,10 +134,10 @@ impl Connection {
         }
     }
 
-    /// A header is complete.
-    fn begin(&mut self, body: Body) -> Result<bool, Violation> {
+    /// A header is complete. Its data segment is received as `body` makes of its length.
+    #[inline]
+    fn begin(&mut self, bhs: &Bhs, body: impl FnOnce(u32) -> Body) -> Result<bool, Violation> {
         self.link.pdus_received += 1;
-        let bhs = self.header.bhs();
         let got = bhs.data_segment_bytes();
         let sink = match &mut self.phase {
             Phase::Login(_) if bhs.opcode() != Opcode::LoginRequest => {
@@ -130,12 +159,25 @@ impl Connection {
                 if got > limit {
                     return Err(Violation::DataSegmentTooLong { limit, got });
                 }
-                session.begin(&mut self.link, &self.header)?
+                session.begin(&mut self.link, bhs, &self.header)?
             }
             Phase::Closed => Sink::Discard,
         };
         self.scratch.clear();
-        self.segment = Some(Segment { sink, body });
+        if got > 0 {
+            let body = body(got);
+            self.pdu_bytes = self
+                .header
+                .received()
+                .len()
+                .saturating_add(body.bytes_left());
+            self.segment = Some(Segment { sink, body });
+        } else {
+            // Nothing follows an empty segment, no digest either (RFC 7143 section 11.2.3).
+            self.replay = None;
+            self.end(sink, Ok(()));
+            self.header.clear();
+        }
         Ok(true)
     }
 
@@ -181,6 +223,7 @@ impl Connection {
     }
 
     /// A PDU is complete.
+    #[inline]
     fn end(&mut self, sink: Sink, digest: Result<(), DigestMismatch>) {
         let Self {
             phase,

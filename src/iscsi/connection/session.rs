@@ -49,6 +49,7 @@ impl Session {
     }
 
     /// ExpCmdSN and MaxCmdSN for the PDU that leaves now.
+    #[inline]
     pub(super) fn numbers(&mut self) -> (u32, u32) {
         self.window.open(self.tasks.free_commands());
         (self.window.expected(), self.window.maximum())
@@ -71,14 +72,19 @@ impl Session {
     }
 
     /// Judges a header and says where its data segment goes.
-    pub(super) fn begin(&mut self, link: &mut Link, header: &Header) -> Result<Sink, Violation> {
-        let bhs = header.bhs();
+    #[inline]
+    pub(super) fn begin(
+        &mut self,
+        link: &mut Link,
+        bhs: &Bhs,
+        header: &Header,
+    ) -> Result<Sink, Violation> {
         match bhs.opcode() {
             Opcode::DataOut => return self.begin_data_out(header),
             Opcode::LoginRequest => return Err(Violation::LoginAfterLogin),
             Opcode::Snack => {
                 // There is nothing to send again at error recovery level 0.
-                self.reject(link, &bhs, RejectReason::Snack);
+                self.reject(link, bhs, RejectReason::Snack);
                 return Ok(Sink::Discard);
             }
             Opcode::ScsiCommand
@@ -87,7 +93,7 @@ impl Session {
             | Opcode::TextRequest
             | Opcode::LogoutRequest => {}
             _ => {
-                self.reject(link, &bhs, RejectReason::NotSupported);
+                self.reject(link, bhs, RejectReason::NotSupported);
                 return Ok(Sink::Discard);
             }
         }
@@ -100,24 +106,25 @@ impl Session {
                 Arrival::Ahead | Arrival::Ignored => return Ok(Sink::Discard),
             }
         }
-        Ok(self.deliver(link, header, bhs))
+        Ok(self.deliver(link, bhs, header))
     }
 
     /// A request whose turn it is.
-    fn deliver(&mut self, link: &mut Link, header: &Header, bhs: Bhs) -> Sink {
+    #[inline]
+    fn deliver(&mut self, link: &mut Link, bhs: &Bhs, header: &Header) -> Sink {
         let in_discovery = matches!(bhs.opcode(), Opcode::TextRequest | Opcode::LogoutRequest);
         if self.session_type == SessionType::Discovery && !in_discovery {
-            self.reject(link, &bhs, RejectReason::ProtocolError);
+            self.reject(link, bhs, RejectReason::ProtocolError);
             return Sink::Discard;
         }
         match bhs.opcode() {
-            Opcode::ScsiCommand => self.begin_command(link, header),
+            Opcode::ScsiCommand => self.begin_command(link, bhs, header),
             Opcode::TaskManagementRequest => {
-                self.begin_task_management(link, &bhs);
+                self.begin_task_management(link, bhs);
                 Sink::Discard
             }
             Opcode::LogoutRequest => {
-                self.logout(link, &bhs);
+                self.logout(link, bhs);
                 Sink::Discard
             }
             // A NOP-Out without a task tag wants no answer: it is one, or a sign of life.

@@ -1,9 +1,10 @@
 //! A small server on real reactors, and its clients.
 
+use crate::base::clock::Instant;
 use crate::base::gather::{Gather, Payload};
 use crate::net::{Engine, ListenerId, Net, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::reactor::{
-    App, Config, Driver, ExternalSender, Idle, NotSent, Placement, Progress, Reactors, Source, Tick,
+    App, Config, Driver, ExternalSender, Idle, NotSent, Placement, Reactors, Source, Tick,
 };
 use crate::ring::RingConfig;
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -145,7 +146,7 @@ impl TestApp {
             let _ = self.net.send(driver, id, gather).unwrap();
         }
         if style != Style::Mute {
-            self.net.receive(driver, id);
+            self.net.receive(driver, id, usize::MAX);
         }
     }
 
@@ -164,7 +165,7 @@ impl TestApp {
                 let style = Style::Hop;
                 tick.outbox.send(next, Message::Adopt { stream, style });
             }
-            _ => self.net.receive(tick.driver, id),
+            _ => self.net.receive(tick.driver, id, 1000),
         }
     }
 
@@ -209,7 +210,7 @@ impl TestApp {
                 }
                 rest.push_bytes(&self.withdrawing.remove(&id).unwrap());
                 if rest.is_empty() {
-                    return self.net.receive(tick.driver, id);
+                    return self.net.receive(tick.driver, id, usize::MAX);
                 }
                 if let SendOutcome::Done(gather) = self.net.send(tick.driver, id, rest).unwrap() {
                     self.sent(id, gather, tick);
@@ -259,15 +260,20 @@ impl App for TestApp {
         }
     }
 
-    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> Progress {
+    fn tick(&mut self, tick: &mut Tick<'_, Message>) -> bool {
         let mut events = std::mem::take(&mut self.events);
-        let busy = self.net.poll(tick.driver, tick.now, &mut events);
+        let mut busy = self.net.poll(tick.driver, tick.now, &mut events);
         events.drain(..).for_each(|event| self.handle(event, tick));
         self.events = events;
-        Progress {
-            busy,
-            deadline: self.net.next_deadline(),
+        while let Some(event) = self.net.receive_next(tick.driver) {
+            self.handle(event, tick);
+            busy = true;
         }
+        busy
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.net.next_deadline()
     }
 
     fn park(&mut self, tick: &mut Tick<'_, Message>) -> bool {

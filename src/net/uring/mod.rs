@@ -25,6 +25,7 @@ use crate::ring::{FileHandle, Owner, Ring, Ticket};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ struct Socket {
     handle: FileHandle,
     receiving: Receiving,
     sending: Sending,
+    /// Bytes that a direct receive may take.
+    bytes_max: usize,
     /// Whether the last receive left nothing behind.
     likely_empty: bool,
     /// Whether it is received from and sent to by system calls of its own, and when that last
@@ -108,8 +111,9 @@ pub(super) struct UringNet {
     /// How many sockets are direct, and until when none is to be.
     direct: usize,
     crowded_until: Instant,
-    /// Sockets to be tried at each poll.
+    /// Sockets to be tried in each tick, and the places of those that have not been in this.
     polled: Vec<SlotKey>,
+    untried: Range<usize>,
     /// Events that came up between polls.
     pending: Vec<NetEvent>,
     sender: Sender,
@@ -146,6 +150,7 @@ impl UringNet {
             direct: 0,
             crowded_until: Instant::ZERO,
             polled: Vec::new(),
+            untried: 0..0,
             now: Instant::ZERO,
             pending: Vec::new(),
             sender: Sender::default(),
@@ -204,6 +209,7 @@ impl UringNet {
             handle: stream.into(),
             receiving: Receiving::No,
             sending: Sending::No,
+            bytes_max: 0,
             likely_empty: false,
             direct: None,
             withdrawal: None,
@@ -276,7 +282,7 @@ impl UringNet {
         self.listeners.len()
     }
 
-    pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId) {
+    pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId, bytes_max: usize) {
         let (has_room, is_crowded) = (!self.is_full(), self.is_crowded());
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return;
@@ -284,6 +290,7 @@ impl UringNet {
         if socket.ending.is_some() || !matches!(socket.receiving, Receiving::No) {
             return;
         }
+        socket.bytes_max = bytes_max;
         if is_crowded && socket.direct.take().is_some() {
             self.direct -= 1;
         } else if !is_crowded && has_room && socket.direct.is_none() {
@@ -339,6 +346,7 @@ impl UringNet {
     }
 
     pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
+        self.untried = 0..0;
         for key in std::mem::take(&mut self.polled) {
             if self.sockets.get(key).is_some_and(Socket::is_polled) {
                 self.start_receive(ring(driver), key);
@@ -356,17 +364,23 @@ impl UringNet {
             };
             self.complete(ring, completion, now);
         }
-        self.lend(ring);
+        if self.lent < self.lent_wanted {
+            self.lend(ring);
+        }
         if self.retry_at.take_if(|at| *at <= now).is_some() {
             self.wake_listeners(ring, now);
         }
         if !self.queue.is_empty() {
             self.run_queue(ring, now);
         }
-        if !self.polled.is_empty() {
-            self.poll_directly(ring);
+        self.untried = 0..self.polled.len();
+        if !self.pending.is_empty() {
+            events.append(&mut self.pending);
         }
-        events.append(&mut self.pending);
+    }
+
+    pub(super) fn receive_next(&mut self, driver: &mut Driver) -> Option<NetEvent> {
+        self.receive_directly(ring(driver))
     }
 
     const fn is_full(&self) -> bool {

@@ -255,52 +255,59 @@ impl UringNet {
         }
     }
 
-    /// Tries each socket that is polled; those that have nothing stay on the list, unless others
-    /// want their place.
-    pub(super) fn poll_directly(&mut self, ring: &mut Ring) {
-        let mut polled = std::mem::take(&mut self.polled);
-        let mut buffer = None;
-        let (now, crowd) = (self.now, self.is_crowded());
+    /// Tries the sockets that are polled, until one has something or all that were on the list at
+    /// [`UringNet::poll`] have been tried. Those that have nothing stay on the list, unless others want
+    /// their place.
+    pub(super) fn receive_directly(&mut self, ring: &mut Ring) -> Option<NetEvent> {
+        if self.untried.is_empty() {
+            return None;
+        }
+        let mut buffer = self.pool.allocate_direct()?;
+        let (now, is_crowded) = (self.now, self.is_crowded());
         let others = self.sockets.len() > self.direct;
-        polled.retain(|&key| {
+        while !self.untried.is_empty() {
+            let at = self.untried.start;
+            let key = self.polled[at];
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
-                return false;
+                self.strike_out(at);
+                continue;
             };
-            if buffer.is_none() {
-                buffer = self.pool.allocate();
+            buffer.set_len(socket.bytes_max.clamp(1, buffer.capacity()));
+            let received = direct::receive(&socket.handle, &mut buffer);
+            let silent = |since| now.since(since) > DIRECT_PATIENCE;
+            let makes_way = |since| is_crowded || (others && silent(since));
+            if matches!(received, Ok(None)) && !socket.direct.is_some_and(makes_way) {
+                self.untried.start += 1;
+                continue;
             }
-            let Some(room) = &mut buffer else { return true };
-            let received = match direct::receive(&socket.handle, room) {
-                Ok(None) => match socket.direct {
-                    Some(since) if crowd || (others && now.since(since) > DIRECT_PATIENCE) => {
-                        socket.direct = None;
-                        self.direct -= 1;
-                        self.start_receive(ring, key);
-                        return false;
-                    }
-                    _ => return true,
-                },
-                received => received,
-            };
             socket.receiving = Receiving::No;
             match received {
+                Ok(None) => {
+                    socket.direct = None;
+                    self.direct -= 1;
+                    self.start_receive(ring, key);
+                }
                 Ok(Some(1..)) => {
                     socket.direct = socket.direct.map(|_| now);
-                    let bytes = buffer.take().map(RecvBuffer::new);
-                    let id = SocketId(key);
-                    self.pending
-                        .extend(bytes.map(|bytes| NetEvent::Received { id, bytes }));
+                    self.strike_out(at);
+                    return Some(NetEvent::Received {
+                        id: SocketId(key),
+                        bytes: RecvBuffer::new(buffer),
+                    });
                 }
                 Ok(_) => self.end(ring, key, None, false),
                 Err(error) => self.end(ring, key, Some(error), true),
             }
-            false
-        });
-        if let Some(buffer) = buffer {
-            self.pool.give_back(buffer);
+            self.strike_out(at);
         }
-        // Ending a socket asks for nothing new, so the list is still the one taken.
-        self.polled = polled;
+        self.pool.give_back(buffer);
+        None
+    }
+
+    /// Takes a socket off the list of those that are polled, of which it is the next to be tried.
+    fn strike_out(&mut self, at: usize) {
+        self.polled.remove(at);
+        self.untried.end -= 1;
     }
 }
 
