@@ -203,6 +203,8 @@ pub struct Server {
     /// The process that serves, once `upgrade` has put one in the child's place. It is ours to end: this
     /// process takes in those whose parents have ended.
     successor: Option<Pid>,
+    /// It was killed, and has been reaped.
+    is_killed: bool,
     pub portals: Vec<SocketAddr>,
     /// Everything it printed until it listened.
     pub banner: Vec<String>,
@@ -249,6 +251,7 @@ impl Server {
         let mut server = Self {
             child,
             successor: None,
+            is_killed: false,
             portals: Vec::new(),
             banner: Vec::new(),
             setup: setup.clone(),
@@ -480,8 +483,10 @@ impl Server {
 
     /// `kill -9`: nothing of the process runs after this returns.
     pub fn kill_now(&mut self) {
-        kill_process(self.pid(), Signal::KILL).expect("the server is ours");
-        self.reap();
+        if !std::mem::replace(&mut self.is_killed, true) {
+            kill_process(self.pid(), Signal::KILL).expect("the server is ours");
+            self.reap();
+        }
     }
 
     /// `kill -9`; the setup starts it again on the same data.
@@ -540,7 +545,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(pid) = self.successor {
+        if self.is_killed {
+            // Its number may be somebody else's by now.
+        } else if let Some(pid) = self.successor {
             let _gone = kill_process(pid, Signal::KILL);
             let _reaped = waitpid(Some(pid), WaitOptions::empty());
         } else if let Ok(None) = self.child.try_wait() {
