@@ -25,7 +25,7 @@ mod tests;
 mod uring;
 
 pub use config::{NetConfig, SocketOptions};
-pub use receive::{RECEIVE_BYTES_MAX, RecvBuffer};
+pub use receive::{RECEIVE_BYTES, RECEIVE_BYTES_MAX, RecvBuffer};
 
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;

@@ -1,16 +1,17 @@
 //! Receive buffers: few and large, shared by all sockets of a reactor.
 //!
-//! A socket that is received from directly gets the largest: what a peer has pipelined comes in by one
-//! call, and few PDUs are cut where a buffer ends. All such sockets use the same one in turn, of which
+//! A socket that is received from directly gets the largest, so that long PDUs come in by one call and
+//! few are cut where a buffer ends. All such sockets use the same one in turn, of which
 //! as much is in the caches as they fill.
 
 use crate::base::buffer::{Buffer, Pool};
 use std::io;
 use std::ops::Deref;
 
-/// Bytes that one receive into a lent buffer takes at most.
-pub(super) const RECEIVE_BYTES: usize = 64 << 10;
-/// Bytes that one receive takes at most where it is direct, and so of any.
+/// Bytes that one receive into a lent buffer takes at most, and about as many as are best taken at once:
+/// with more, the answers to a burst leave later, and its peer has nothing to do meanwhile.
+pub const RECEIVE_BYTES: usize = 64 << 10;
+/// Bytes that one receive takes at most where it is direct, for a PDU that is as long.
 pub const RECEIVE_BYTES_MAX: usize = 256 << 10;
 /// The arena of receive buffers is not one of those registered with rings.
 const ARENA_INDEX: u16 = u16::MAX;

@@ -8,7 +8,7 @@ use super::message::Reply;
 use super::session::Session;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{CloseReason, Event, LoginStatus};
-use crate::net::{RECEIVE_BYTES_MAX, RecvBuffer};
+use crate::net::{RECEIVE_BYTES, RECEIVE_BYTES_MAX, RecvBuffer};
 use crate::scsi::Failure;
 use std::io;
 use std::net::SocketAddr;
@@ -121,7 +121,9 @@ impl Core {
         let wants = conn.takes_input() && conn.input.is_none() && !conn.receiving;
         if let (true, Some(socket)) = (wants, conn.socket) {
             conn.receiving = true;
-            let bytes_max = conn.iscsi.bytes_to_receive(RECEIVE_BYTES_MAX);
+            let bytes_max = conn
+                .iscsi
+                .bytes_to_receive(RECEIVE_BYTES, RECEIVE_BYTES_MAX);
             self.net.receive(turn.tick.driver, socket, bytes_max);
         }
     }

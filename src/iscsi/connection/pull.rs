@@ -57,22 +57,21 @@ impl Connection {
         ScsiCommand::peek(input.get(passed..)?)
     }
 
-    /// How many bytes to receive next where there is room for `room`: up to the end of a PDU, if those
-    /// to come are as long as the one at hand, or else the last. A data segment that comes whole need
-    /// not be put together first.
+    /// How many bytes to receive next: about `wanted`, up to the end of a PDU if those to come are as
+    /// long as the one at hand, or else the last; and a whole one, if there is `room`. A data segment
+    /// that comes whole need not be put together first.
     #[must_use]
-    pub fn bytes_to_receive(&self, room: usize) -> usize {
+    pub fn bytes_to_receive(&self, wanted: usize, room: usize) -> usize {
         let due = match &self.segment {
             Some(segment) => segment.body.bytes_left(),
-            None if self.header.is_empty() => 0,
+            None if self.header.is_empty() => self.pdu_bytes,
             None => self.pdu_bytes.saturating_sub(self.header.received().len()),
         };
-        let behind = room.saturating_sub(due);
-        let cut = behind.checked_rem(self.pdu_bytes).unwrap_or(0);
-        match room - cut {
-            0 => room,
-            bytes => bytes,
+        if due >= wanted {
+            return due.min(room);
         }
+        let cut = (wanted - due).checked_rem(self.pdu_bytes).unwrap_or(0);
+        wanted - cut
     }
 
     /// Goes on by one header or one data segment. `false` when nothing more can be done.

@@ -152,7 +152,7 @@ fn a_receive_is_to_end_with_a_pdu() {
         (&["HeaderDigest=CRC32C", "DataDigest=CRC32C"], 52 + 4096 + 4),
     ] {
         let mut initiator = Initiator::logged_in(&[FAST, digests].concat());
-        let wanted = |initiator: &Initiator| initiator.connection.bytes_to_receive(10_000);
+        let wanted = |initiator: &Initiator| initiator.connection.bytes_to_receive(10_000, 20_000);
         initiator.write(1, 4095, &pattern(4095), true);
         let rest = initiator.backlog.split_off(1000);
         let task = initiator.command_event().task;
@@ -166,7 +166,13 @@ fn a_receive_is_to_end_with_a_pdu() {
         initiator.backlog = rest;
         let _ = initiator.data_event();
         assert_eq!(wanted(&initiator), 2 * pdu);
-        assert_eq!(initiator.connection.bytes_to_receive(1000), 1000);
+        let connection = &initiator.connection;
+        assert_eq!(
+            connection.bytes_to_receive(1000, 20_000),
+            pdu,
+            "a whole one"
+        );
+        assert_eq!(connection.bytes_to_receive(1000, 2000), 2000);
         initiator.write(2, 4095, &pattern(4095), true);
         initiator.backlog.truncate(40);
         initiator.no_event();
