@@ -501,7 +501,9 @@ fn a_backend_that_fails_is_an_event_and_a_count() {
     ]);
     let volume = server.volume("bad");
     let mut session = server.session(&volume, "a");
-    assert!(!session.write_blocks(0, &pattern(1, 8)).is_good());
+    // MEDIUM ERROR, WRITE ERROR.
+    let failed = session.write_blocks(0, &pattern(1, 8));
+    assert_eq!(failed.sense_code(), (3, 0x0c, 0));
     until("it is an event", || {
         server.text(&["events"]).contains("backend_error")
     });

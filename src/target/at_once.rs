@@ -139,7 +139,7 @@ impl Core {
                 self.mark_dirty(key);
             }
             Err(error) => {
-                let failure = self.backend_failed(volume, &error, turn.now());
+                let failure = self.backend_failed(volume, &error, true, turn.now());
                 self.answer(key, command.task, Answer::Failed(failure), turn);
             }
         }
@@ -162,11 +162,8 @@ impl Core {
         let Some(shard) = self.shards.get_mut(volume) else {
             return (buffer, Err(Failure::target("the volume is gone")));
         };
-        let access = if op.changes_medium() {
-            Access::Write
-        } else {
-            Access::Read
-        };
+        let writes = op.changes_medium();
+        let access = if writes { Access::Write } else { Access::Read };
         if !shard.permits(nexus, access, turn.tick.guard) {
             return (buffer, Err(Failure::RESERVATION_CONFLICT));
         }
@@ -181,7 +178,7 @@ impl Core {
             Submitted::Done(completion) => {
                 let result = match completion.result {
                     Ok(done) => Ok(done),
-                    Err(error) => Err(self.backend_failed(volume, &error, turn.now())),
+                    Err(error) => Err(self.backend_failed(volume, &error, writes, turn.now())),
                 };
                 (completion.buffer, result)
             }

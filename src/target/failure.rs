@@ -31,8 +31,8 @@ impl Failure {
     }
 }
 
-/// What a backend's error is to an initiator.
-pub(crate) fn of_backend(error: &BackendError) -> Failure {
+/// What a backend's error is to an initiator, of a request that was to change the medium or to read it.
+pub(crate) fn of_backend(error: &BackendError, changes_medium: bool) -> Failure {
     match error.kind() {
         ErrorKind::OutOfRange => Failure::check(SenseKey::IllegalRequest, Code::LBA_OUT_OF_RANGE),
         // A thin volume that has outgrown what is behind it (SBC-4 section 4.7.3.6).
@@ -43,6 +43,9 @@ pub(crate) fn of_backend(error: &BackendError) -> Failure {
             Failure::target("the backend can't do this")
         }
         ErrorKind::FlushLost => Failure::check(SenseKey::MediumError, Code::WRITE_ERROR),
+        ErrorKind::Medium if changes_medium => {
+            Failure::check(SenseKey::MediumError, Code::WRITE_ERROR)
+        }
         ErrorKind::Medium => Failure::check(SenseKey::MediumError, Code::UNRECOVERED_READ_ERROR),
     }
 }

@@ -214,7 +214,10 @@ impl Core {
         }
         let result = match completion.result {
             Ok(done) => Ok(done),
-            Err(error) => Err(self.backend_failed(issued.volume, &error, turn.now())),
+            Err(error) => {
+                let (volume, writes) = (issued.volume, issued.changes_medium);
+                Err(self.backend_failed(volume, &error, writes, turn.now()))
+            }
         };
         let done = PieceDone {
             origin: issued.origin,
@@ -246,6 +249,7 @@ impl Core {
         &mut self,
         volume: VolumeIndex,
         error: &backend::BackendError,
+        changes_medium: bool,
         now: Instant,
     ) -> Failure {
         let meter = self.meters.open(volume);
@@ -262,7 +266,7 @@ impl Core {
                 });
             }
         }
-        super::failure::of_backend(error)
+        super::failure::of_backend(error, changes_medium)
     }
 
     fn hand_back(&mut self, reactor: usize, done: PieceDone, turn: &mut Turn<'_, '_>) {
