@@ -133,6 +133,20 @@ struct Replay {
 }
 
 impl Link {
+    /// Nothing has come and nothing is waited for; `output` goes first.
+    fn new(settings: Arc<Settings>, output: Output, now: Instant) -> Self {
+        Self {
+            settings,
+            output,
+            events: VecDeque::with_capacity(4),
+            awaiting: Awaiting::Nothing,
+            close: None,
+            now,
+            sense: Vec::new(),
+            pdus_received: 0,
+        }
+    }
+
     /// Calls `send` with `sense` behind its 2-byte length (RFC 7143 section 11.4.7).
     fn with_sense(&mut self, sense: &[u8], send: impl FnOnce(&mut Self, &[u8])) {
         let mut data = std::mem::take(&mut self.sense);
@@ -163,16 +177,7 @@ impl Connection {
     /// A fresh connection, before its first Login PDU.
     #[must_use]
     pub fn new(portal: Portal, settings: Arc<Settings>, now: Instant) -> Self {
-        let link = Link {
-            settings,
-            output: Output::new(),
-            events: VecDeque::with_capacity(4),
-            awaiting: Awaiting::Nothing,
-            close: None,
-            now,
-            sense: Vec::new(),
-            pdus_received: 0,
-        };
+        let link = Link::new(settings, Output::new(), now);
         Self {
             portal,
             opened: now,

@@ -24,7 +24,6 @@ use super::{Awaiting, Connection, Link, Phase, Replay, Segment, Sink};
 use crate::base::buffer::Pool;
 use crate::base::clock::Instant;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A connection in full feature phase of a normal session, at rest.
@@ -165,16 +164,8 @@ impl Connection {
                 Some(Segment { sink, body })
             }
         };
-        let link = Link {
-            output: Output::restored(parked.stat_sn, &parked.output, header_digest, data_digest),
-            settings,
-            events: VecDeque::with_capacity(4),
-            awaiting: Awaiting::Nothing,
-            close: None,
-            now,
-            sense: Vec::new(),
-            pdus_received: 0,
-        };
+        let output = Output::restored(parked.stat_sn, &parked.output, header_digest, data_digest);
+        let link = Link::new(settings, output, now);
         if session
             .tasks
             .iter()
