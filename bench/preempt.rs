@@ -5,11 +5,13 @@
 //! not been issued yet is refused. `-- --json` prints them for programs; `-- --rounds N` sets how many
 //! PREEMPTs each line is made of.
 
+mod rounds;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use hdrhistogram::Histogram;
 use holdfast::base::clock::Instant;
+use rounds::Options;
 use serde_json::json;
 use support::initiator::{Command, Initiator};
 use support::reserve::kind;
@@ -27,11 +29,6 @@ const BLOCKS: u32 = 8;
 const KEEPER: u64 = 0xa;
 const VICTIM: u64 = 0xb;
 
-struct Options {
-    rounds: u32,
-    json: bool,
-}
-
 /// The PREEMPTs of one line.
 struct Line {
     volume: &'static str,
@@ -43,7 +40,7 @@ struct Line {
 }
 
 fn main() {
-    let options = options();
+    let options = Options::of_process(ROUNDS);
     let server = Setup::new(Engine::Auto, REACTORS, "ram").start();
     let quick = server.create_small("quick");
     server.text(&[
@@ -70,27 +67,6 @@ fn main() {
     } else {
         print(&lines, options.rounds);
     }
-}
-
-fn options() -> Options {
-    let mut options = Options {
-        rounds: ROUNDS,
-        json: false,
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--json" => options.json = true,
-            "--rounds" => {
-                let rounds = arguments.next().and_then(|rounds| rounds.parse().ok());
-                options.rounds = rounds.expect("--rounds takes a number");
-            }
-            // What cargo says to every benchmark.
-            "--bench" => {}
-            other => panic!("{other}: expected --json or --rounds N"),
-        }
-    }
-    options
 }
 
 /// Preempts the sessions that have `in_flight` writes outstanding together, again and again.

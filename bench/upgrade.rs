@@ -5,6 +5,7 @@
 //! volumes make the catalogue and the files that are opened more, more sessions what is handed over.
 //! `-- --json` prints the same for programs; `-- --rounds N` sets how many upgrades each line is made of.
 
+mod rounds;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use holdfast::base::clock::Instant;
+use rounds::Options;
 use serde_json::{Value, json};
 use support::initiator::Initiator;
 use support::scsi::pattern;
@@ -25,11 +27,6 @@ const SHAPES: [(usize, usize); 4] = [(1, 1), (1, 128), (64, 64), (256, 256)];
 const BLOCKS: usize = 8;
 /// How long the load runs before the first upgrade and between two.
 const SETTLE: u64 = 200;
-
-struct Options {
-    rounds: u32,
-    json: bool,
-}
 
 /// The upgrades of one line, in microseconds.
 struct Line {
@@ -44,7 +41,7 @@ struct Line {
 }
 
 fn main() {
-    let options = options();
+    let options = Options::of_process(ROUNDS);
     let lines: Vec<_> = SHAPES
         .into_iter()
         .map(|(volumes, sessions)| measure(volumes, sessions, options.rounds))
@@ -55,27 +52,6 @@ fn main() {
     } else {
         print(&lines, options.rounds);
     }
-}
-
-fn options() -> Options {
-    let mut options = Options {
-        rounds: ROUNDS,
-        json: false,
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--json" => options.json = true,
-            "--rounds" => {
-                let rounds = arguments.next().and_then(|rounds| rounds.parse().ok());
-                options.rounds = rounds.expect("--rounds takes a number");
-            }
-            // What cargo says to every benchmark.
-            "--bench" => {}
-            other => panic!("{other}: expected --json or --rounds N"),
-        }
-    }
-    options
 }
 
 fn measure(volumes: usize, sessions: usize, rounds: u32) -> Line {
