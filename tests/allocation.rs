@@ -245,7 +245,7 @@ fn sessions(target: &InProcess) -> Vec<(&'static str, Initiator)> {
 fn steady_io_allocates_nothing(engine: Engine, reactors: usize, backend: &BackendSpec) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if engine == Engine::Uring && io_uring::IoUring::new(2).is_err() {
-        eprintln!("skipped: io_uring is not permitted here");
+        support::skip("io_uring is not permitted here");
         return;
     }
     let target = InProcess::start(engine, reactors, backend);
@@ -279,7 +279,7 @@ fn steady_io_allocates_nothing(engine: Engine, reactors: usize, backend: &Backen
 fn waiting_for_limits_allocates_nothing(engine: Engine, reactors: usize) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if engine == Engine::Uring && io_uring::IoUring::new(2).is_err() {
-        eprintln!("skipped: io_uring is not permitted here");
+        support::skip("io_uring is not permitted here");
         return;
     }
     let target = InProcess::start(engine, reactors, &BackendSpec::Ram {});

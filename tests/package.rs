@@ -1,6 +1,8 @@
 //! The Debian package without building it: what it brings along is there, its parts agree about paths,
 //! and its maintainer scripts lose nothing and end no session. `tuning/debian/build` builds it.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -203,7 +205,7 @@ fn shellcheck_finds_nothing_wrong_with_the_scripts() {
     for script in ["build", "postinst", "prerm", "postrm"] {
         let path = root().join("tuning/debian").join(script);
         let Ok(output) = Command::new("shellcheck").arg(&path).output() else {
-            eprintln!("skipped: no shellcheck here");
+            support::skip("no shellcheck here");
             return;
         };
         assert!(

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::support::server::holdfast;
+use crate::support::skip;
 use crate::transcript::Transcript;
 
 fn script(shell: &str) -> String {
@@ -21,7 +22,7 @@ fn shell(program: &str, arguments: &[&str], input: &str) -> Option<String> {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut child) = child else {
-        eprintln!("skipped: no {program} here");
+        skip(format!("no {program} here"));
         return None;
     };
     let mut stdin = child.stdin.take().expect("piped");

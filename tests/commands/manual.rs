@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::help::every_command;
 use crate::support::server::holdfast;
+use crate::support::skip;
 use crate::transcript::Transcript;
 
 /// The pages by their files' names, written by the command.
@@ -82,7 +83,7 @@ fn formatted(program: &str, arguments: &[&str], page: &Path) -> Option<(String, 
         .env("LC_ALL", "C.UTF-8")
         .output();
     let Ok(output) = output else {
-        eprintln!("skipped: no {program} here");
+        skip(format!("no {program} here"));
         return None;
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");

@@ -13,6 +13,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use crate::support::server::{Engine, Server, Setup, holdfast};
+use crate::support::skip;
 use crate::transcript::Transcript;
 
 fn schemas() -> &'static BTreeMap<String, Value> {
@@ -156,7 +157,7 @@ fn of_volumes(seen: &mut Seen, server: &Server) {
             &format!("volume export db-1 {}", image.display()),
         );
     } else {
-        eprintln!("skipped: no qemu-img here");
+        skip("no qemu-img here");
         seen.0.insert("volume export");
     }
     for line in [

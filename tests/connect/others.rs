@@ -1,6 +1,7 @@
 //! What is printed for other clients: read by a parser of its language, or run against a program that
 //! records its arguments.
 
+use crate::support::skip;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -38,7 +39,7 @@ fn shellcheck(script: &str) {
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) => return eprintln!("skipped: shellcheck can't be run: {error}"),
+        Err(error) => return skip(format!("shellcheck can't be run: {error}")),
     };
     let mut input = child.stdin.take().expect("a pipe");
     input.write_all(script.as_bytes()).expect("it reads");
