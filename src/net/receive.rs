@@ -1,8 +1,8 @@
 //! Receive buffers: few and large, shared by all sockets of a reactor.
 //!
 //! A socket that is received from directly gets the largest, so that long PDUs come in by one call and
-//! few are cut where a buffer ends. All such sockets use the same one in turn, of which
-//! as much is in the caches as they fill.
+//! few are cut where a buffer ends. All such sockets use the same one in turn, so that what they fill
+//! of it stays in the caches.
 
 use crate::base::buffer::{Buffer, Pool};
 use std::io;

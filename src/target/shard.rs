@@ -1,9 +1,9 @@
 //! Backend issue: the one place where an I/O meets the medium.
 //!
 //! Whatever wants to change a shard passes [`Shard::permits`] and then [`Shard::hand_over`] or
-//! [`Shard::put`] on the shard's reactor, in one tick: the reservation is checked again there. [`Core::issue`] also honours range
-//! locks and counts what has been issued until the backend has completed it; that count is what a fence
-//! waits for (see `Home::enact`). Where a piece is over as soon as it is issued, there is nothing to
+//! [`Shard::put`] on the shard's reactor, in one tick: the reservation is checked again there.
+//! [`Core::issue`] also honours range locks and counts what has been issued until the backend has
+//! completed it; that count is what a fence waits for (see `Home::enact`). Where a piece is over as soon as it is issued, there is nothing to
 //! count, and [`super::at_once`] goes the short way.
 
 use super::core::{Core, Turn};
