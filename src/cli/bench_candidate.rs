@@ -1,12 +1,14 @@
 //! What `bench compare` compares, on its command line.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::load::Address;
 use crate::load::floor::Payload;
 
 const FORM: &str = "expected [NAME=]iscsi://HOST/TARGET, [NAME=]profile:PROFILE, [NAME=]floor, \
-                    [NAME=]floor:ram or [NAME=]floor:disk, with ,sessions=N ,depth=N ,idle=N ,digests behind it";
+                    [NAME=]floor:ram or [NAME=]floor:disk, with ,sessions=N ,depth=N ,idle=N ,digests behind it, \
+                    or ,program=PATH behind a profile";
 
 /// A candidate: what it is, and in what it differs from the load of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(super) struct CandidateArgument {
     pub(super) depth: Option<u32>,
     pub(super) idle_sessions: usize,
     pub(super) digests: bool,
+    /// Whose server a profile gets; nothing for this very program's.
+    pub(super) program: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,7 @@ impl FromStr for CandidateArgument {
             depth: None,
             idle_sessions: 0,
             digests: false,
+            program: None,
         };
         for option in options.split(',').filter(|option| !option.is_empty()) {
             candidate.set(option)?;
@@ -75,10 +80,14 @@ impl CandidateArgument {
                 .map_err(|_| format!("{option}: expected a number"))
         };
         let is_target = !matches!(self.what, What::Floor(_) | What::DiskFloor);
+        let is_profile = matches!(self.what, What::Profile(_));
         match option.split_once('=') {
             Some(("sessions", count)) => self.sessions = Some(number(count)? as usize),
             Some(("depth", depth)) => self.depth = Some(number(depth)?),
             Some(("idle", count)) if is_target => self.idle_sessions = number(count)? as usize,
+            Some(("program", path)) if is_profile && !path.is_empty() => {
+                self.program = Some(path.into());
+            }
             None if option == "digests" && is_target => self.digests = true,
             _ => return Err(format!("{option}: {FORM}")),
         }
@@ -106,6 +115,8 @@ mod tests {
         assert_eq!(profile.what, What::Profile("latency".to_owned()));
         assert_eq!((profile.sessions, profile.depth), (Some(16), Some(8)));
         assert_eq!((profile.idle_sessions, profile.digests), (255, true));
+        let older = parsed("old=profile:latency,program=/opt/1.0/holdfast").unwrap();
+        assert_eq!(older.program, Some("/opt/1.0/holdfast".into()));
         let url = "iscsi://127.0.0.1:3261/iqn.2024-01.example:disk/0";
         let target = parsed(&format!("old={url},depth=4")).unwrap();
         assert_eq!((target.name.as_str(), target.depth), ("old", Some(4)));
@@ -126,6 +137,8 @@ mod tests {
             "profile:",
             "profile:latency,depth=deep",
             "profile:latency,speed=9",
+            "profile:latency,program=",
+            "floor,program=/bin/true",
             "iscsi://host",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");

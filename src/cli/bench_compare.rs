@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, UNIX_EPOCH};
@@ -37,15 +37,18 @@ Examples:
       two profiles, and a page to show
   holdfast bench compare old=iscsi://10.0.0.5/IQN new=iscsi://10.0.0.6/IQN --rw randwrite
       two targets, of any make; WRITES OVERWRITE THEIR VOLUMES
+  holdfast bench compare old=profile:latency,program=/opt/old/holdfast new=profile:latency
+      two versions of this program
   holdfast bench compare profile:latency crc=profile:latency,digests --depth 32
       the same but for one thing
 
 A candidate is [NAME=]iscsi://HOST[:PORT]/TARGET[/LUN], [NAME=]profile:PROFILE, [NAME=]floor, [NAME=]floor:ram
 or [NAME=]floor:disk, perhaps with ,sessions=N ,depth=N ,idle=N (sessions that do nothing beside the load)
-or ,digests behind it. A profile gets a server of this very program with a volume of its own, which
-sleeps while others are measured and is ended afterwards. The floor is the raw echo of `bench floor`;
-floor:disk is that and then a read of the polled disk, added up. It and our servers' file volumes are
-where temporary files are (TMPDIR). Volumes and that file are written from end to end first.
+or ,digests behind it. A profile gets a server with a volume of its own, which sleeps while others are
+measured and is ended afterwards: of this very program, or with ,program=PATH of another build of it. The
+floor is the raw echo of `bench floor`; floor:disk is that and then a read of the polled disk, added up. It
+and our servers' file volumes are where temporary files are (TMPDIR). Volumes and that file are written
+from end to end first.
 
 All candidates take turns in short bursts. Each round gives each one's ratio to the first; RATIO is
 their median. The first candidate also runs against itself: the `control` rows are the noise. Within
@@ -229,7 +232,7 @@ impl CompareArguments {
         let (subject, server) = match &wanted.what {
             What::Target(address) => (self.target(wanted, address.clone())?, None),
             What::Profile(profile) => {
-                let server = self.server(profile)?;
+                let server = self.server(wanted.program.as_deref(), profile)?;
                 if self.backend != "null" {
                     self.fill(&server)?;
                 }
@@ -359,12 +362,12 @@ impl CompareArguments {
         given.unwrap_or_else(|| EchoCores::apart().server)
     }
 
-    fn server(&self, profile: &str) -> Result<Server, Failure> {
+    fn server(&self, program: Option<&Path>, profile: &str) -> Result<Server, Failure> {
         let volume = Measured {
             backend: &self.backend,
             bytes: self.volume_size.0,
             sessions_max: LOAD_SESSIONS_MAX,
         };
-        bench_server::start(profile, &self.server_cores(), &volume)
+        bench_server::start(program, profile, &self.server_cores(), &volume)
     }
 }

@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &LimitsArguments, out: &mut dyn Write) -> Result<()
     };
     let given = arguments.server_core.clone().map(|choice| choice.0);
     let cores = given.unwrap_or_else(|| EchoCores::apart().server);
-    let server = bench_server::start(&arguments.profile, &cores, &volume)?;
+    let server = bench_server::start(None, &arguments.profile, &cores, &volume)?;
     let plan = |sessions, depth| {
         let mut plan = Plan::new(vec![server.address().clone()], arguments.initiator.clone());
         let cores = arguments.cores.clone();

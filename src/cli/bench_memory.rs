@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &MemoryArguments, out: &mut dyn Write) -> Result<()
         sessions_max: LOAD_SESSIONS_MAX,
     };
     // With the reactors that the profile takes: what they weigh is part of what is told.
-    let server = bench_server::start(&arguments.profile, &Cores::Any, &volume)?;
+    let server = bench_server::start(None, &arguments.profile, &Cores::Any, &volume)?;
     let mut plan = Plan::new(vec![server.address().clone()], arguments.initiator.clone());
     plan.sessions = arguments.sessions;
     plan.threads.cores = arguments

@@ -1,4 +1,4 @@
-//! Servers of this very program that a benchmark starts.
+//! Servers that a benchmark starts: of this very program, or of another build of it.
 
 use super::Failure;
 use super::bench_load::usage;
@@ -7,6 +7,7 @@ use crate::load::Cores;
 use crate::load::compare::{Server, Setup};
 use crate::load::report::explain;
 use crate::profile::Profile;
+use std::path::Path;
 
 /// The one volume of such a server.
 pub(super) struct Measured<'a> {
@@ -17,8 +18,9 @@ pub(super) struct Measured<'a> {
 }
 
 /// Starts one whose reactors are on `cores`; where those are not named, as many as the profile takes,
-/// which then share cores with the client.
+/// which then share cores with the client. Without a `program` it is this very one.
 pub(super) fn start(
+    program: Option<&Path>,
     profile: &str,
     cores: &Cores,
     volume: &Measured<'_>,
@@ -34,7 +36,10 @@ pub(super) fn start(
         Cores::Any | Cores::Last => None,
     };
     let setup = Setup {
-        program: std::env::current_exe().map_err(Failure::new)?,
+        program: match program {
+            Some(program) => program.to_owned(),
+            None => std::env::current_exe().map_err(Failure::new)?,
+        },
         profile: profile.to_owned(),
         knobs: format!("{knobs:?}"),
         cores,
@@ -42,5 +47,11 @@ pub(super) fn start(
         volume_bytes: volume.bytes,
         sessions_max: volume.sessions_max,
     };
-    Server::start(&setup).map_err(|error| Failure::new(explain(&error)))
+    Server::start(&setup).map_err(|error| {
+        let why = explain(&error);
+        Failure::new(match program {
+            Some(program) => format!("{}: {why}", program.display()),
+            None => why,
+        })
+    })
 }

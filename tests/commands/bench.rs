@@ -55,6 +55,7 @@ fn what_can_not_be_measured_is_named() {
         .run("bench compare profile:latency")
         .run("bench compare profile:fastest floor")
         .run("bench compare floor nonsense")
+        .run("bench compare floor profile:latency,program=/no/such/holdfast")
         .run("bench report /no/such/file")
         .run("bench memory --sessions 0")
         .run("bench limits --server-core 4096 --time 1s")
