@@ -106,6 +106,12 @@ impl Tasks {
         }
     }
 
+    /// Whether a numbered task of that tag would be taken in.
+    #[inline]
+    pub(super) fn could_insert(&self, tag: u32) -> bool {
+        self.free_commands() > 0 && (self.slots.is_empty() || self.tags.find(tag).is_none())
+    }
+
     /// Numbered commands that still find room: what the window may let in.
     #[inline]
     pub(super) fn free_commands(&self) -> u32 {

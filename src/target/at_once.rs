@@ -76,7 +76,7 @@ impl Core {
             .show(range.offset, u64::from(send), &mut answer);
         if shown {
             session.counters.read_bytes += u64::from(send);
-            session.counters.count_good(Direction::Read);
+            session.counters.count_good(Direction::Read, 1);
             let stages = Stages::begin(command.arrived, turn.now());
             self.meters.ended(volume, Direction::Read, &stages);
             self.mark_dirty(key);
@@ -130,7 +130,7 @@ impl Core {
         match result {
             Ok(()) => {
                 session.counters.written_bytes += range.length;
-                session.counters.count_good(Direction::Write);
+                session.counters.count_good(Direction::Write, 1);
                 let stages = Stages::begin(command.arrived, turn.now());
                 self.meters.ended(volume, Direction::Write, &stages);
                 self.outlists.lend(&mut conn.iscsi);

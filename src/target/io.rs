@@ -508,7 +508,7 @@ impl Core {
                 let payload = buffer.map_or(Payload::Static(zeros()), Payload::Buffer);
                 if let Some(session) = conn.session.as_mut() {
                     session.counters.read_bytes += u64::from(send);
-                    session.counters.count_good(Direction::Read);
+                    session.counters.count_good(Direction::Read, 1);
                     let volume = session.volume.index;
                     self.meters.ended(volume, Direction::Read, &stages);
                 }
@@ -524,7 +524,7 @@ impl Core {
             (Work::Write { asked }, Ok(_)) => {
                 if let Some(session) = conn.session.as_mut() {
                     session.counters.written_bytes += asked;
-                    session.counters.count_good(Direction::Write);
+                    session.counters.count_good(Direction::Write, 1);
                     let volume = session.volume.index;
                     self.meters.ended(volume, Direction::Write, &stages);
                 }

@@ -18,6 +18,7 @@
 //! | `drains` | nodes out of service |
 //! | `admission` | at the home: the session that is reinstated ends, then a seat or none |
 //! | `io` | commands; the short way of READ and WRITE |
+//! | `whole` | the shortest way: commands that have come whole, answered where they lie |
 //! | `at_once` | the shorter way, on a store that is done as soon as it is asked |
 //! | `outlists` | what connections write into until it is sent |
 //! | `procedure`, `local`, `medium`, `commands` | everything longer, as `async` functions |
@@ -94,6 +95,7 @@ mod tokens;
 mod traffic;
 mod unit;
 mod volume;
+mod whole;
 
 pub use alter::Timing;
 pub use chronicle::Restored;

@@ -92,6 +92,16 @@ impl Shard {
         }
     }
 
+    /// Tells the channel of the command that stands in a connection's `input`, if it can use that.
+    #[inline]
+    pub(crate) fn expect_next(&self, iscsi: &Connection, input: &[u8], guard: &Guard) {
+        if self.fetches_ahead
+            && let Some(cdb) = iscsi.coming(input)
+        {
+            self.expect(cdb, guard);
+        }
+    }
+
     /// Whether a read or write may be issued now, and is over then.
     #[inline]
     pub(crate) fn answers_at_once(&self) -> bool {
@@ -462,10 +472,8 @@ impl Shards {
     ) {
         if let Some(session) = session
             && let Some(shard) = self.get(session.volume.index)
-            && shard.fetches_ahead
-            && let Some(cdb) = iscsi.coming(input)
         {
-            shard.expect(cdb, guard);
+            shard.expect_next(iscsi, input, guard);
         }
     }
 

@@ -71,6 +71,10 @@ impl Core {
                 }
                 break;
             }
+            self.carry_out_whole(key, turn);
+            let Some(conn) = self.connections.get_mut(key) else {
+                return;
+            };
             let Some(input) = conn.input.as_mut() else {
                 let mut nothing: &[u8] = &[];
                 match conn.iscsi.next_event(&mut nothing, now) {

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// Transferred bytes against expected ones (RFC 7143 section 11.4.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Residual {
+pub(super) enum Residual {
     None,
     /// That many bytes more were wanted than expected.
     Overflow(u32),
@@ -21,7 +21,7 @@ enum Residual {
 }
 
 impl Residual {
-    fn of(asked: u64, expected: u32) -> Self {
+    pub(super) fn of(asked: u64, expected: u32) -> Self {
         let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         match asked.checked_sub(u64::from(expected)) {
             Some(0) => Self::None,
@@ -30,18 +30,18 @@ impl Residual {
         }
     }
 
-    const fn count(self) -> u32 {
+    pub(super) const fn count(self) -> u32 {
         match self {
             Self::None => 0,
             Self::Overflow(bytes) | Self::Underflow(bytes) => bytes,
         }
     }
 
-    const fn is_overflow(self) -> bool {
+    pub(super) const fn is_overflow(self) -> bool {
         matches!(self, Self::Overflow(_))
     }
 
-    const fn is_underflow(self) -> bool {
+    pub(super) const fn is_underflow(self) -> bool {
         matches!(self, Self::Underflow(_))
     }
 }
@@ -223,7 +223,7 @@ fn push_copies(output: &mut Output, data: &[u8], cut: Cut) {
 /// Bytes of data that a PDU has room for whose data begin at `offset`: what the initiator takes, and no
 /// more than is left of the sequence.
 #[inline]
-fn in_one_pdu(parameters: &Parameters, offset: u32) -> u32 {
+pub(super) fn in_one_pdu(parameters: &Parameters, offset: u32) -> u32 {
     let burst = parameters.max_burst_bytes.max(1);
     // Most commands need no division.
     let passed = if offset == 0 { 0 } else { offset % burst };
@@ -232,7 +232,7 @@ fn in_one_pdu(parameters: &Parameters, offset: u32) -> u32 {
 }
 
 /// Data-In without numbers.
-const fn blank(tag: u32, buffer_offset: u32) -> DataIn {
+pub(super) const fn blank(tag: u32, buffer_offset: u32) -> DataIn {
     DataIn {
         final_pdu: false,
         acknowledge: false,

@@ -13,6 +13,7 @@ pub(crate) mod receiver;
 mod session;
 mod text_exchange;
 mod timers;
+pub(super) mod whole;
 
 #[cfg(test)]
 mod tests;

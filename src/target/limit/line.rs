@@ -1,11 +1,13 @@
 //! The commands of a volume that wait for its limits: a line at the volume's home.
 
+use super::cost;
 use super::fair::{Flow, Order};
 use super::limits::Limits;
 use crate::base::clock::Instant;
 use crate::base::rate::Cost;
 use crate::base::slots::SlotKey;
 use crate::iscsi::TaskId;
+use crate::scsi::Plan;
 use crate::target::volume::VolumeIndex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,6 +94,18 @@ impl Line {
             self.limits.refund(cost);
         }
         Some(wait)
+    }
+
+    /// Charges for a command if it may go without a wait. Else it has still to [ask](Self::ask).
+    pub(crate) fn lets_pass(&self, plan: &Plan, opcode: u8, now: Instant) -> bool {
+        let Some(cost) = cost::of(plan, opcode) else {
+            return true;
+        };
+        let passes = self.ask(cost, false, now).is_none();
+        if passes {
+            self.limits.count(cost, false);
+        }
+        passes
     }
 
     /// Takes in a command that has to wait. At the volume's home.

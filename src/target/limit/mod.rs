@@ -33,7 +33,7 @@ mod line;
 
 pub use limits::{LimitUsage, Limits};
 
-pub(crate) use line::{Lines, Ticket, Wait};
+pub(crate) use line::{Line, Lines, Ticket, Wait};
 
 use super::connection::Work;
 use super::core::{Core, Turn};
@@ -46,7 +46,6 @@ use crate::base::slots::SlotKey;
 use crate::iscsi::Command;
 use crate::scsi::Plan;
 use crate::volume::VolumeId;
-use line::Line;
 use std::sync::Arc;
 
 /// Whether a command has been charged for.

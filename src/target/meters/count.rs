@@ -14,7 +14,7 @@ impl Core {
     pub(crate) fn measure_reply(&mut self, key: SlotKey, command: &Command, now: Instant) {
         let conn = self.connections.get_mut(key);
         if let Some(session) = conn.and_then(|conn| conn.session.as_mut()) {
-            session.counters.count_good(Direction::Other);
+            session.counters.count_good(Direction::Other, 1);
             let volume = session.volume.index;
             let stages = Stages::begin(command.arrived, now);
             self.meters.ended(volume, Direction::Other, &stages);
@@ -46,7 +46,7 @@ impl Core {
         let Some(session) = conn.and_then(|conn| conn.session.as_mut()) else {
             return;
         };
-        session.counters.count_good(direction);
+        session.counters.count_good(direction, 1);
         match direction {
             Direction::Read => session.counters.read_bytes += bytes,
             Direction::Write => session.counters.written_bytes += bytes,

@@ -95,10 +95,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a command that ended GOOD.
+    /// Counts commands that ended GOOD.
     #[inline]
-    pub(crate) fn count_good(&mut self, direction: Direction) {
-        self.good[direction as usize] += 1;
+    pub(crate) fn count_good(&mut self, direction: Direction, commands: u64) {
+        self.good[direction as usize] += commands;
     }
 
     /// Counts a command that did not.
@@ -259,13 +259,18 @@ impl Meters {
         self.touched = touched;
     }
 
-    /// A command came in this tick, and has ended.
+    /// Commands came in this tick, and have ended.
     #[inline]
-    pub(crate) fn ended_at_once(&mut self, volume: VolumeIndex, direction: Direction) {
+    pub(crate) fn ended_at_once(
+        &mut self,
+        volume: VolumeIndex,
+        direction: Direction,
+        commands: u64,
+    ) {
         let Some(Some(meter)) = self.table.get_mut(usize::from(volume.0)) else {
             return;
         };
-        meter.fresh[direction as usize] += 1;
+        meter.fresh[direction as usize] += commands;
         if !std::mem::replace(&mut meter.is_touched, true) {
             self.touched.push(volume);
         }
@@ -276,7 +281,7 @@ impl Meters {
     pub(crate) fn ended(&mut self, volume: VolumeIndex, direction: Direction, stages: &Stages) {
         let now = self.tick;
         if stages.came == now {
-            return self.ended_at_once(volume, direction);
+            return self.ended_at_once(volume, direction, 1);
         }
         let took = now.nanos().saturating_sub(stages.came.nanos());
         if let Some(meter) = self.get_mut(volume) {

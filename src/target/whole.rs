@@ -1,0 +1,170 @@
+//! READs and WRITEs that are carried out while they still lie where they were received.
+//!
+//! Most of what initiators send are short READs and WRITEs, whole, in order, of a volume whose store
+//! answers at once. From the header to the status nothing comes between: no other connection, no message,
+//! no fence. So nothing has to remember such a command, and it gets no task, no event and no
+//! buffer: a READ is copied from the medium into what is sent, a WRITE from what was received into
+//! the medium. It is planned as any other, and passes the same two doors of the shard:
+//! [`Shard::permits`], and [`Shard::put`] if it writes.
+//!
+//! Everything else is left where it is, for [`Core::pump`] to take the long way.
+
+use super::connection::Conn;
+use super::core::{Core, Turn};
+use super::limit::Line;
+use super::meters::Direction;
+use super::session::Session;
+use super::shard::Shard;
+use crate::base::clock::Instant;
+use crate::base::limits::{INLINE_PAYLOAD_BYTES_MAX, SEND_QUEUE_BYTES_MAX};
+use crate::base::rcu::Guard;
+use crate::base::slots::SlotKey;
+use crate::iscsi::{Connection, WholeCommand};
+use crate::reservation::Access;
+use crate::scsi::{self, LunKind, Plan, View};
+
+impl Core {
+    /// Carries out and answers what of a connection's received bytes can be, in their order, up to
+    /// the first command that can't.
+    pub(crate) fn carry_out_whole(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
+        let Some(conn) = self.connections.get_mut(key) else {
+            return;
+        };
+        let may_start = !conn.held && conn.ordered.is_none() && conn.dormant.is_empty();
+        let Conn {
+            iscsi,
+            input: Some(input),
+            session: Some(session),
+            sending_bytes,
+            ..
+        } = conn
+        else {
+            return;
+        };
+        if !may_start || !session.attentions.is_empty() {
+            return;
+        }
+        let volume = session.volume.index;
+        let Some(shard) = self.shards.get_mut(volume) else {
+            return;
+        };
+        if !shard.answers_at_once() {
+            return;
+        }
+        self.outlists.lend(iscsi);
+        let mut run = Run {
+            reactor: self.id,
+            timestamp_ms: self.shared.wall_clock_ms(turn.now()),
+            now: turn.now(),
+            guard: turn.tick.guard,
+            line: self.lines.get(volume),
+            session,
+            shard,
+        };
+        let received = input.bytes.as_slice();
+        let (mut reads, mut writes) = (0, 0);
+        while let rest = received.get(input.at..).unwrap_or_default()
+            && *sending_bytes + iscsi.queued_bytes() < SEND_QUEUE_BYTES_MAX
+            && let Some(command) = iscsi.whole_command(rest)
+            && let Some(direction) = run.carry_out(&command, rest, iscsi)
+        {
+            input.at += command.pdu_bytes;
+            match direction {
+                Direction::Read => reads += 1,
+                _ => writes += 1,
+            }
+        }
+        session.counters.commands += reads + writes;
+        for (direction, count) in [(Direction::Read, reads), (Direction::Write, writes)] {
+            if count == 0 {
+                continue;
+            }
+            session.counters.count_good(direction, count);
+            self.meters.ended_at_once(volume, direction, count);
+        }
+    }
+}
+
+/// What the commands of one connection have in common.
+struct Run<'a> {
+    reactor: usize,
+    timestamp_ms: u64,
+    now: Instant,
+    guard: &'a Guard,
+    /// The limits of the volume, if it has some.
+    line: Option<&'a Line>,
+    session: &'a mut Session,
+    shard: &'a mut Shard,
+}
+
+impl Run<'_> {
+    /// Carries out and answers `command`, with which `received` begins; which way its data went. Nothing
+    /// where that can't be done now or ends otherwise than GOOD: it is to be tried the long way.
+    #[inline]
+    fn carry_out(
+        &mut self,
+        command: &WholeCommand<'_>,
+        received: &[u8],
+        iscsi: &mut Connection,
+    ) -> Option<Direction> {
+        let (volume, nexus) = (&self.session.volume, &self.session.nexus);
+        let unit = volume.unit.load(self.guard);
+        let view = View {
+            unit,
+            lun: LunKind::of(command.lun),
+            rights: unit.reservation.rights(nexus.index),
+            port: nexus.nexus.target_port,
+            attention: None,
+            timestamp_ms: self.timestamp_ms,
+        };
+        let plan = scsi::plan(&command.cdb, &view);
+        let (range, access, direction) = match plan {
+            Plan::Read { range, .. } => (range, Access::Read, Direction::Read),
+            Plan::Write {
+                range,
+                atomic: false,
+                ..
+            } => (range, Access::Write, Direction::Write),
+            _ => return None,
+        };
+        // A READ takes no more than there is room for. A WRITE needs all of its blocks.
+        let room = match direction {
+            Direction::Read => u64::from(command.read_length),
+            _ => command.data_out.len() as u64,
+        };
+        let bytes = range.length.min(room);
+        let fits = match direction {
+            Direction::Read => bytes > 0 && bytes <= INLINE_PAYLOAD_BYTES_MAX as u64,
+            _ => bytes == range.length,
+        };
+        let shards = &volume.shards;
+        let is_here = shards.is_whole(range.offset, range.length)
+            && shards.owner(range.offset) == self.reactor;
+        if !fits || !is_here || !self.shard.permits(nexus.index, access, self.guard) {
+            return None;
+        }
+        if let Some(line) = self.line
+            && !line.lets_pass(&plan, command.cdb[0], self.now)
+        {
+            return None;
+        }
+        // The memory of the next one's blocks comes while this one's are copied.
+        let behind = received.get(command.pdu_bytes..).unwrap_or_default();
+        self.shard.expect_next(iscsi, behind, self.guard);
+        let counters = &mut self.session.counters;
+        if direction == Direction::Read {
+            let mut end = |data: &[u8]| iscsi.end_whole(command, data, range.length, self.now);
+            if !self.shard.channel.show(range.offset, bytes, &mut end) {
+                return None;
+            }
+            counters.read_bytes += bytes;
+        } else {
+            let data = command.data_out.get(..usize::try_from(bytes).ok()?)?;
+            // What fails here fails again on the long way, which says so.
+            self.shard.put(range.offset, data, self.guard).ok()?;
+            iscsi.end_whole(command, &[], range.length, self.now);
+            counters.written_bytes += bytes;
+        }
+        Some(direction)
+    }
+}
