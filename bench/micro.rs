@@ -15,7 +15,7 @@ use holdfast::base::buffer::Pool;
 use holdfast::base::clock::Instant;
 use holdfast::base::crc32c::crc32c;
 use holdfast::base::doorbell::Doorbell;
-use holdfast::base::gather::{Gather, Payload};
+use holdfast::base::gather::{Gather, Nobody, Payload};
 use holdfast::base::limits::ATOMIC_WRITE_BYTES_MAX;
 use holdfast::base::mailbox::mailbox;
 use holdfast::base::rcu::{RcuCell, pin};
@@ -136,7 +136,7 @@ fn buffers(c: &mut Criterion) {
                     gather.push_range(index, 0, bytes);
                 }
                 let mut slices = Vec::with_capacity(2 * REPLIES);
-                gather.slices(0, &mut slices);
+                gather.slices(0, &Nobody, &mut slices);
                 assert_eq!(black_box(&slices).len(), 2 * REPLIES);
                 gather.clear(drop);
             },

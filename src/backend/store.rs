@@ -129,29 +129,38 @@ pub trait Channel {
         false
     }
 
-    /// Whether [`Channel::expect`] is worth a call.
+    /// Whether [`Channel::expect_read`] and [`Channel::expect_write`] are worth a call.
     fn fetches_ahead(&self) -> bool {
         false
     }
 
-    /// A read or write of these bytes is likely to be submitted soon: what can be fetched meanwhile
-    /// is. A hint, which need not be true, and waits for nothing.
-    fn expect(&self, _offset: u64, _length: u64) {}
+    /// These bytes are likely to be read soon: what can be fetched meanwhile is. A hint, which need not be
+    /// true, and waits for nothing.
+    fn expect_read(&self, _offset: u64, _length: u64) {}
 
-    /// Shows the bytes of a range where they lie, as a read at this moment would find them. False where
-    /// they lie nowhere, or the range is not in the store; then nothing is shown.
-    fn show(&self, _offset: u64, _length: u64, _to: &mut dyn FnMut(&[u8])) -> bool {
-        false
+    /// As [`Channel::expect_read`], of bytes that are likely to be written.
+    fn expect_write(&self, _offset: u64, _length: u64) {}
+
+    /// The bytes of a range where they lie, as a read at this moment would find them. `None` where they
+    /// lie nowhere, or the range is not in the store.
+    fn bytes(&self, _offset: u64, _length: u64) -> Option<&[u8]> {
+        None
     }
 
     /// Writes bytes from where they lie, as an [`Op::Write`](super::Op::Write) at this moment would,
     /// durable or not. Only for a channel that [answers at once](Channel::answers_at_once): its store
-    /// is memory, for which both are the same. It goes well with a hint by [`Channel::expect`] before.
+    /// is memory, for which both are the same. It goes well with a hint by [`Channel::expect_write`] before.
     ///
     /// # Errors
     /// When the range is not in the store; nothing is written then.
     fn put(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), BackendError> {
         Err(ErrorKind::Unsupported.into())
+    }
+
+    /// Whether [`Channel::bytes`] are likely to lie in no cache, so that a copy which is saved is worth
+    /// some effort.
+    fn is_cold(&self) -> bool {
+        false
     }
 
     /// When [`Channel::poll`] wants to be called even if nothing wakes the reactor before.

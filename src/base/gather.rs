@@ -1,4 +1,4 @@
-//! What a connection sends in one go: small bytes in line, large payloads by reference.
+//! What a connection sends in one go: small bytes in line, payloads by reference.
 
 use super::buffer::Buffer;
 use std::io::IoSlice;
@@ -26,6 +26,25 @@ impl Payload {
     }
 }
 
+/// Has bytes that a [`Gather`] refers to and does not own.
+pub trait Lender {
+    /// Bytes `offset..offset + length`, as they are now.
+    ///
+    /// # Panics
+    /// If there are no such bytes. Only what is there is lent.
+    fn lent(&self, offset: u64, length: usize) -> &[u8];
+}
+
+/// Has lent nothing.
+#[derive(Debug)]
+pub struct Nobody;
+
+impl Lender for Nobody {
+    fn lent(&self, offset: u64, length: usize) -> &[u8] {
+        panic!("{length} bytes from {offset} were lent, and nobody knows by whom")
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Segment {
     Inline {
@@ -37,16 +56,22 @@ enum Segment {
         start: usize,
         end: usize,
     },
+    Lent {
+        offset: u64,
+        length: usize,
+    },
 }
 
-/// A gather list that owns everything it refers to. Reused after [`Gather::clear`], it allocates
-/// nothing once it has grown.
+/// A gather list. It owns what it refers to, but for what has been [lent](Gather::lend). Reused after
+/// [`Gather::clear`], it allocates nothing once it has grown.
 #[derive(Debug, Default)]
 pub struct Gather {
     inline: Vec<u8>,
     segments: Vec<Segment>,
     payloads: Vec<Payload>,
     bytes: usize,
+    /// Bytes of all that is lent.
+    lent: usize,
 }
 
 impl Gather {
@@ -110,20 +135,86 @@ impl Gather {
         }
     }
 
-    /// All of it, if it lies in one piece.
+    /// Appends bytes of a [`Lender`], who is to be at hand when they are used. They are what they are
+    /// then: until they are sent or [owned](Gather::own), nobody may change them.
+    pub fn lend(&mut self, offset: u64, length: usize) {
+        if length > 0 {
+            self.segments.push(Segment::Lent { offset, length });
+            self.bytes += length;
+            self.lent += length;
+        }
+    }
+
+    /// Bytes that are lent.
+    #[must_use]
+    pub const fn lent_bytes(&self) -> usize {
+        self.lent
+    }
+
+    /// Forgets the first `sent` bytes, and copies what is lent of the others: nothing is, then.
+    ///
+    /// # Panics
+    /// As [`Lender::lent`].
+    pub fn own(&mut self, sent: usize, lender: &dyn Lender) {
+        self.cut(sent);
+        for place in &mut self.segments {
+            if let Segment::Lent { offset, length } = *place {
+                let start = self.inline.len();
+                self.inline.extend_from_slice(lender.lent(offset, length));
+                let end = self.inline.len();
+                *place = Segment::Inline { start, end };
+            }
+        }
+        self.lent = 0;
+    }
+
+    /// Forgets the first `sent` bytes.
+    fn cut(&mut self, sent: usize) {
+        let mut left = sent.min(self.bytes);
+        self.bytes -= left;
+        let mut gone = 0;
+        for segment in &mut self.segments {
+            let bytes = segment.bytes().min(left);
+            left -= bytes;
+            match segment {
+                Segment::Inline { start, .. } | Segment::Payload { start, .. } => *start += bytes,
+                Segment::Lent { offset, length } => {
+                    *offset += bytes as u64;
+                    *length -= bytes;
+                    self.lent -= bytes;
+                }
+            }
+            if segment.bytes() > 0 {
+                break;
+            }
+            gone += 1;
+        }
+        self.segments.drain(..gone);
+    }
+
+    /// All of it, if it lies in one piece and is owned.
     #[must_use]
     pub fn as_single(&self) -> Option<&[u8]> {
         match self.segments[..] {
-            [segment] => Some(self.segment(segment)),
+            [Segment::Lent { .. }] => None,
+            [segment] => Some(self.segment(segment, &Nobody)),
             _ => None,
         }
     }
 
     /// Appends to `slices` what remains after the first `skip` bytes.
-    pub fn slices<'a>(&'a self, skip: usize, slices: &mut Vec<IoSlice<'a>>) {
+    ///
+    /// # Panics
+    /// As [`Lender::lent`].
+    pub fn slices<'a>(
+        &'a self,
+        skip: usize,
+        lender: &'a dyn Lender,
+        slices: &mut Vec<IoSlice<'a>>,
+    ) {
         let mut skip = skip;
         for segment in &self.segments {
-            let bytes = self.segment(*segment);
+            let bytes = self.segment(*segment, lender);
             if skip >= bytes.len() {
                 skip -= bytes.len();
                 continue;
@@ -137,7 +228,7 @@ impl Gather {
     pub fn clear(&mut self, mut recycle: impl FnMut(Payload)) {
         self.inline.clear();
         self.segments.clear();
-        self.bytes = 0;
+        (self.bytes, self.lent) = (0, 0);
         self.payloads.drain(..).for_each(&mut recycle);
     }
 
@@ -160,18 +251,31 @@ impl Gather {
     }
 
     /// Everything in one piece, for tests and tools.
+    ///
+    /// # Panics
+    /// If something is lent.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         self.segments
             .iter()
-            .flat_map(|segment| self.segment(*segment).iter().copied())
+            .flat_map(|segment| self.segment(*segment, &Nobody).iter().copied())
             .collect()
     }
 
-    fn segment(&self, segment: Segment) -> &[u8] {
+    fn segment<'a>(&'a self, segment: Segment, lender: &'a dyn Lender) -> &'a [u8] {
         match segment {
             Segment::Inline { start, end } => &self.inline[start..end],
             Segment::Payload { index, start, end } => &self.payloads[index].as_slice()[start..end],
+            Segment::Lent { offset, length } => lender.lent(offset, length),
+        }
+    }
+}
+
+impl Segment {
+    const fn bytes(&self) -> usize {
+        match *self {
+            Self::Inline { start, end } | Self::Payload { start, end, .. } => end - start,
+            Self::Lent { length, .. } => length,
         }
     }
 }
@@ -194,7 +298,7 @@ mod tests {
         assert_eq!(gather.len(), 13);
         assert_eq!(gather.as_single(), None);
         let mut slices = Vec::new();
-        gather.slices(6, &mut slices);
+        gather.slices(6, &Nobody, &mut slices);
         let rest: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
         assert_eq!(rest, b"ay-load");
         gather.clear(drop);
@@ -202,5 +306,62 @@ mod tests {
         gather.push_bytes(b"one");
         gather.push_bytes(b" piece");
         assert_eq!(gather.as_single(), Some(b"one piece".as_slice()));
+    }
+
+    struct Alphabet;
+
+    impl Lender for Alphabet {
+        fn lent(&self, offset: u64, length: usize) -> &[u8] {
+            &b"abcdefghijklmnopqrstuvwxyz"[usize::try_from(offset).unwrap()..][..length]
+        }
+    }
+
+    fn partly_lent() -> Gather {
+        let mut gather = Gather::default();
+        gather.push_bytes(b"<");
+        gather.lend(2, 3);
+        gather.push_bytes(b">");
+        let payload = gather.hold(Payload::Static(b"01234"));
+        gather.push_range(payload, 1, 4);
+        gather.lend(0, 1);
+        gather.lend(25, 0);
+        gather
+    }
+
+    #[test]
+    fn what_is_lent_is_looked_up_when_it_is_sent() {
+        let gather = partly_lent();
+        assert_eq!((gather.len(), gather.lent_bytes()), (9, 4));
+        for skip in 0..=gather.len() {
+            let mut slices = Vec::new();
+            gather.slices(skip, &Alphabet, &mut slices);
+            let rest: Vec<u8> = slices.iter().flat_map(|s| s.iter().copied()).collect();
+            assert_eq!(rest, b"<cde>123a"[skip..]);
+        }
+        let mut alone = Gather::default();
+        alone.lend(7, 2);
+        assert_eq!(alone.as_single(), None);
+    }
+
+    #[test]
+    fn what_was_lent_is_owned_but_for_what_has_been_sent() {
+        let whole = b"<cde>123a";
+        for sent in 0..=whole.len() {
+            let mut gather = partly_lent();
+            gather.own(sent, &Alphabet);
+            assert_eq!(gather.lent_bytes(), 0);
+            gather.push_bytes(b"!");
+            let expected = [&whole[sent..], b"!"].concat();
+            assert_eq!(gather.to_vec(), expected, "after {sent} bytes");
+            assert_eq!(gather.len(), expected.len());
+            gather.clear(drop);
+            assert!(gather.is_empty() && gather.lent_bytes() == 0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody knows by whom")]
+    fn nobody_has_lent_anything() {
+        let _ = partly_lent().to_vec();
     }
 }

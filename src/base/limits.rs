@@ -77,6 +77,10 @@ pub const SEND_QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Payloads up to that many bytes are copied behind their PDU header; larger ones go by reference.
 pub const INLINE_PAYLOAD_BYTES_MAX: usize = 16 << 10;
 
+/// Bytes of one connection's reads that may be lent to it at a time: as many are copied at once if its
+/// socket does not take them.
+pub const LENT_BYTES_MAX: usize = 1 << 20;
+
 /// A connection that has not logged in by then is dropped.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// An initiator silent for that long is asked with a NOP-In.

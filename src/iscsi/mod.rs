@@ -45,7 +45,7 @@ pub use answer::{
 };
 pub use connection::Connection;
 pub use connection::parked::{NotParked, Parked};
-pub use connection::whole::WholeCommand;
+pub use connection::whole::{ReadData, WholeCommand};
 pub use error::{CloseReason, DataOutError, Violation};
 pub use event::{
     Cdb, Command, Event, LoginIdentity, LoginSummary, Parameters, Referenced, SendTargetsRequest,

@@ -1,7 +1,7 @@
 //! Plain non-blocking system calls on sockets.
 
 use crate::base::buffer::Buffer;
-use crate::base::gather::Gather;
+use crate::base::gather::{Gather, Lender};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use std::io::{self, IoSlice};
@@ -41,13 +41,14 @@ impl Sender {
         socket: impl AsFd,
         gather: &Gather,
         skip: usize,
+        lender: &dyn Lender,
     ) -> io::Result<Option<usize>> {
         if let Some(rest) = gather.as_single().and_then(|all| all.get(skip..)) {
             // The kernel has no list to copy in and check.
             return until_done(|| send(&socket, rest, FLAGS));
         }
         let mut slices: Vec<IoSlice<'_>> = std::mem::take(&mut self.slices);
-        gather.slices(skip, &mut slices);
+        gather.slices(skip, lender, &mut slices);
         let count = slices.len().min(SLICES_MAX);
         let slice = &slices[..count];
         let sent =

@@ -8,7 +8,7 @@ use super::listener::{self, LISTENERS_MAX, Listener};
 use super::receive::{RECEIVE_BYTES, ReceivePool, RecvBuffer};
 use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::base::clock::Instant;
-use crate::base::gather::Gather;
+use crate::base::gather::{Gather, Lender, Nobody};
 use crate::base::slots::{SlotKey, Slots};
 use crate::reactor::{Driver, Readiness};
 use mio::unix::SourceFd;
@@ -235,7 +235,8 @@ impl MioNet {
         &mut self,
         driver: &Driver,
         id: SocketId,
-        gather: Gather,
+        mut gather: Gather,
+        lender: &dyn Lender,
     ) -> Result<SendOutcome, Gather> {
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return Err(gather);
@@ -244,6 +245,15 @@ impl MioNet {
             return Err(gather);
         }
         assert!(socket.sending.is_none(), "one send at a time on a socket");
+        if gather.lent_bytes() > 0 {
+            // An error comes again below, and is dealt with there.
+            let sent = self.sender.send(&socket.stream, &gather, 0, lender);
+            let sent = sent.ok().flatten().unwrap_or(0);
+            if sent == gather.len() {
+                return Ok(SendOutcome::Done(gather));
+            }
+            gather.own(sent, lender);
+        }
         socket.sending = Some(Outgoing { gather, skip: 0 });
         if let Some(gather) = self.write(driver, id.0) {
             return Ok(SendOutcome::Done(gather));
@@ -366,7 +376,7 @@ impl MioNet {
             }
             match self
                 .sender
-                .send(&socket.stream, &outgoing.gather, outgoing.skip)
+                .send(&socket.stream, &outgoing.gather, outgoing.skip, &Nobody)
             {
                 Ok(Some(bytes)) => outgoing.skip += bytes,
                 Ok(None) => {

@@ -28,7 +28,7 @@ pub use config::{NetConfig, SocketOptions};
 pub use receive::{RECEIVE_BYTES, RECEIVE_BYTES_MAX, RecvBuffer};
 
 use crate::base::clock::Instant;
-use crate::base::gather::Gather;
+use crate::base::gather::{Gather, Lender};
 use crate::base::slots::SlotKey;
 use crate::reactor::Driver;
 use std::io;
@@ -249,7 +249,8 @@ impl Net {
         }
     }
 
-    /// Sends all of `gather`, at once or with a `Sent` to follow.
+    /// Sends all of `gather`, at once or with a `Sent` to follow. What is lent of it is sent at once or
+    /// copied, so that nothing is when this returns.
     ///
     /// # Errors
     /// The list itself, when the socket is gone or going.
@@ -261,8 +262,9 @@ impl Net {
         driver: &mut Driver,
         id: SocketId,
         gather: Gather,
+        lender: &dyn Lender,
     ) -> Result<SendOutcome, Gather> {
-        engine!(self, net => net.send(driver, id, gather))
+        engine!(self, net => net.send(driver, id, gather, lender))
     }
 
     /// Whether [`Net::send`] goes straight to the kernel, and so gains nothing by waiting for the

@@ -5,7 +5,7 @@ use super::arenas::RegisteredArenas;
 use super::core::Ticket;
 use super::op::{Op, Token};
 use super::provided::GROUP;
-use crate::base::gather::Gather;
+use crate::base::gather::{Gather, Nobody};
 use crate::base::slots::{SlotKey, Slots};
 use io_uring::{opcode, squeue, types};
 use std::io::IoSlice;
@@ -255,7 +255,7 @@ fn send(socket: types::Fd, gather: &Gather, skip: usize, message: &mut Message) 
     // this slot, is not touched while that is in flight, and the slices are cleared before it
     // leaves the slot (`Flights::land`).
     let gather: &'static Gather = unsafe { &*std::ptr::from_ref(gather) };
-    gather.slices(skip, &mut message.slices);
+    gather.slices(skip, &Nobody, &mut message.slices);
     message.slices.truncate(SLICES_MAX);
     if let [slice] = message.slices.as_slice() {
         return opcode::Send::new(socket, slice.as_ptr(), length(slice.len()))

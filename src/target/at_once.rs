@@ -70,18 +70,16 @@ impl Core {
         self.outlists.lend(&mut conn.iscsi);
         let response = Response::good(range.length);
         let task = command.task;
-        let mut answer = |data: &[u8]| conn.iscsi.copy_data_in(task, data, 0, Some(&response));
-        let shown = shard
-            .channel
-            .show(range.offset, u64::from(send), &mut answer);
-        if shown {
-            session.counters.read_bytes += u64::from(send);
-            session.counters.count_good(Direction::Read, 1);
-            let stages = Stages::begin(command.arrived, turn.now());
-            self.meters.ended(volume, Direction::Read, &stages);
-            self.mark_dirty(key);
-        }
-        shown
+        let Some(data) = shard.channel.bytes(range.offset, u64::from(send)) else {
+            return false;
+        };
+        conn.iscsi.copy_data_in(task, data, 0, Some(&response));
+        session.counters.read_bytes += u64::from(send);
+        session.counters.count_good(Direction::Read, 1);
+        let stages = Stages::begin(command.arrived, turn.now());
+        self.meters.ended(volume, Direction::Read, &stages);
+        self.mark_dirty(key);
+        true
     }
 
     /// Carries out a WRITE to blocks that lie in memory here, with data that have been received whole,

@@ -527,23 +527,58 @@ impl Core {
         if conn.phase == Phase::Full && conn.socket.is_some_and(at_once) {
             self.send_output(key, turn);
         }
+        let waits = |conn: &Conn| conn.iscsi.queued_bytes() > 0;
+        if self.connections.get(key).is_some_and(waits) {
+            self.mark_dirty(key);
+        }
     }
 
     fn send_output(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
+        let all_sent = self.send_once(key, turn);
+        // What is still to be parsed may have waited for room in the send queue.
+        if all_sent && self.has_input(key) {
+            self.pump(key, turn);
+        }
+    }
+
+    fn has_input(&self, key: SlotKey) -> bool {
+        let conn = self.connections.get(key);
+        conn.is_some_and(|conn| conn.input.is_some())
+    }
+
+    /// Sends what of a volume's memory has been lent to a connection, or copies it: the memory is about
+    /// to change. Whether there is more to parse, and room for its answers.
+    pub(crate) fn return_loans(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) -> bool {
+        let all_sent = self.send_once(key, turn);
+        if let Some(conn) = self.connections.get_mut(key)
+            && conn.iscsi.output().lent_bytes() > 0
+        {
+            let lender = self.shards.lender(conn.session.as_deref());
+            conn.iscsi.output().own(0, lender);
+        }
+        all_sent && self.has_input(key)
+    }
+
+    /// Sends what a connection has to say, if nothing of it is on its way already. Whether all of it has
+    /// left.
+    fn send_once(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) -> bool {
         let Some(conn) = self.connections.get_mut(key) else {
-            return;
+            return false;
         };
-        let Some(socket) = conn.socket else { return };
+        let Some(socket) = conn.socket else {
+            return false;
+        };
         let held = matches!(
             conn.phase,
             Phase::Departing | Phase::Parking | Phase::Parked
         );
         if held || conn.sending || conn.iscsi.queued_bytes() == 0 {
-            return;
+            return false;
         }
         let gather = conn.iscsi.take_output();
         let bytes = gather.len();
-        match self.net.send(turn.tick.driver, socket, gather) {
+        let lender = self.shards.lender(conn.session.as_deref());
+        match self.net.send(turn.tick.driver, socket, gather, lender) {
             Ok(SendOutcome::Underway) => {
                 conn.sending = true;
                 conn.sending_bytes = bytes;
@@ -552,10 +587,7 @@ impl Core {
             Ok(SendOutcome::Done(mut gather)) => {
                 clear(&mut gather, &mut turn.tick.driver.pool);
                 self.outlists.take_back(gather);
-                // It may have waited for room in the send queue.
-                if conn.input.is_some() {
-                    self.pump(key, turn);
-                }
+                return true;
             }
             // The socket is going; its end is on the way.
             Err(mut gather) => {
@@ -563,6 +595,7 @@ impl Core {
                 self.outlists.take_back(gather);
             }
         }
+        false
     }
 
     fn sent(&mut self, key: SlotKey, mut gather: Gather, turn: &mut Turn<'_, '_>) {

@@ -14,12 +14,14 @@ use super::session::Session;
 use super::volume::{Volume, VolumeIndex};
 use crate::backend::{self, Channel, Completion, Request, Submitted};
 use crate::base::clock::Instant;
+use crate::base::gather::{Lender, Nobody};
 use crate::base::limits::BACKEND_FAILURE_LOG_INTERVAL;
 use crate::base::rcu::Guard;
 use crate::base::slots::SlotKey;
 use crate::iscsi::Connection;
 use crate::reservation::{Access, NexusIndex};
 use crate::scsi;
+use crate::scsi::block::Ahead;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -68,6 +70,14 @@ pub(crate) struct Issued {
     watchers: Vec<Rc<std::cell::RefCell<Ticket>>>,
 }
 
+/// Lends the bytes of its medium.
+impl Lender for Shard {
+    fn lent(&self, offset: u64, length: usize) -> &[u8] {
+        let bytes = self.channel.bytes(offset, length as u64);
+        bytes.expect("what has been lent is still there: the tick in which it was is not over")
+    }
+}
+
 impl Shard {
     pub(crate) fn new(volume: Arc<Volume>, channel: Box<dyn Channel>) -> Self {
         let at_once = channel.answers_at_once();
@@ -87,8 +97,10 @@ impl Shard {
     #[inline]
     fn expect(&self, cdb: &[u8; 16], guard: &Guard) {
         let geometry = &self.volume.unit.load(guard).geometry;
-        if let Some(range) = scsi::block::ahead(cdb, geometry) {
-            self.channel.expect(range.offset, range.length);
+        match scsi::block::ahead(cdb, geometry) {
+            Some(Ahead::Read(range)) => self.channel.expect_read(range.offset, range.length),
+            Some(Ahead::Write(range)) => self.channel.expect_write(range.offset, range.length),
+            None => {}
         }
     }
 
@@ -474,6 +486,14 @@ impl Shards {
             && let Some(shard) = self.get(session.volume.index)
         {
             shard.expect_next(iscsi, input, guard);
+        }
+    }
+
+    /// Who lends to a session: its volume's shard here.
+    pub(crate) fn lender(&self, session: Option<&Session>) -> &dyn Lender {
+        match session.and_then(|session| self.get(session.volume.index)) {
+            Some(shard) => shard,
+            None => &Nobody,
         }
     }
 

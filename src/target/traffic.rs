@@ -6,6 +6,7 @@ use super::journal::{Happening, SessionEnd};
 use super::local::AbortSelect;
 use super::message::Reply;
 use super::session::Session;
+use super::whole::Rest;
 use crate::base::slots::SlotKey;
 use crate::iscsi::{CloseReason, Event, LoginStatus};
 use crate::net::{RECEIVE_BYTES, RECEIVE_BYTES_MAX, RecvBuffer};
@@ -36,8 +37,21 @@ impl Core {
             bytes: Bytes::Received(bytes),
             at: 0,
         });
-        self.pump(key, turn);
+        if self.carry_out_whole(key, turn) == Rest::Nothing {
+            self.end_input(key);
+            self.ask_for_bytes(key, turn);
+        } else {
+            self.pump(key, turn);
+        }
         self.send_early(key, turn);
+    }
+
+    /// All that was received has been parsed.
+    fn end_input(&mut self, key: SlotKey) {
+        let conn = self.connections.get_mut(key);
+        if let Some(buffer) = conn.and_then(|conn| Input::end(&mut conn.input)) {
+            self.net.recycle(buffer);
+        }
     }
 
     /// Parses what has been received for as long as the connection takes events, then asks for
@@ -47,15 +61,21 @@ impl Core {
     pub(crate) fn pump(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
         // An answer given at once comes here again; the loop goes on by itself, and must not grow the
         // stack by what a peer has pipelined.
-        if let Some(conn) = self.connections.get_mut(key)
+        while let Some(conn) = self.connections.get_mut(key)
             && !std::mem::replace(&mut conn.pumping, true)
         {
             self.parse(key, turn);
+            let lent = |conn: &Conn| conn.iscsi.lent_bytes() > 0;
+            if !self.connections.get(key).is_some_and(lent) || !self.return_loans(key, turn) {
+                return;
+            }
         }
     }
 
     fn parse(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
         let now = turn.now();
+        // Who has received something has tried that already.
+        let mut tries_whole = false;
         loop {
             let Some(conn) = self.connections.get_mut(key) else {
                 return;
@@ -71,7 +91,9 @@ impl Core {
                 }
                 break;
             }
-            self.carry_out_whole(key, turn);
+            if std::mem::replace(&mut tries_whole, true) {
+                let _ = self.carry_out_whole(key, turn);
+            }
             let Some(conn) = self.connections.get_mut(key) else {
                 return;
             };

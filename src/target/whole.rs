@@ -3,56 +3,69 @@
 //! Most of what initiators send are short READs and WRITEs, whole, in order, of a volume whose store
 //! answers at once. From the header to the status nothing comes between: no other connection, no message,
 //! no fence. So nothing has to remember such a command, and it gets no task, no event and no
-//! buffer: a READ is copied from the medium into what is sent, a WRITE from what was received into
-//! the medium. It is planned as any other, and passes the same two doors of the shard:
-//! [`Shard::permits`], and [`Shard::put`] if it writes.
+//! buffer: a READ goes from the medium to the socket, a WRITE from where it was received to the medium.
+//! It is planned as any other, and passes the same two doors of the shard: [`Shard::permits`], and
+//! [`Shard::put`] if it writes.
+//!
+//! Where the socket takes bytes at once, those of a READ are not even copied: the medium
+//! [lends](crate::base::gather::Gather::lend) them. What is lent is sent or copied before anything else
+//! can happen to the medium, by this connection or another: before the next WRITE here, and before
+//! anything that goes the long way; else when what was received is done with ([`Core::pump`]).
 //!
 //! Everything else is left where it is, for [`Core::pump`] to take the long way.
 
-use super::connection::Conn;
+use super::connection::{Conn, Phase};
 use super::core::{Core, Turn};
 use super::limit::Line;
 use super::meters::Direction;
 use super::session::Session;
 use super::shard::Shard;
 use crate::base::clock::Instant;
-use crate::base::limits::{INLINE_PAYLOAD_BYTES_MAX, SEND_QUEUE_BYTES_MAX};
+use crate::base::limits::{INLINE_PAYLOAD_BYTES_MAX, LENT_BYTES_MAX, SEND_QUEUE_BYTES_MAX};
 use crate::base::rcu::Guard;
 use crate::base::slots::SlotKey;
-use crate::iscsi::{Connection, WholeCommand};
+use crate::iscsi::{Connection, ReadData, WholeCommand};
 use crate::reservation::Access;
 use crate::scsi::{self, LunKind, Plan, View};
 
 impl Core {
     /// Carries out and answers what of a connection's received bytes can be, in their order, up to
-    /// the first command that can't.
-    pub(crate) fn carry_out_whole(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) {
+    /// the first command that can't. What is left of the bytes.
+    pub(crate) fn carry_out_whole(&mut self, key: SlotKey, turn: &mut Turn<'_, '_>) -> Rest {
         let Some(conn) = self.connections.get_mut(key) else {
-            return;
+            return Rest::Some;
         };
-        let may_start = !conn.held && conn.ordered.is_none() && conn.dormant.is_empty();
+        let may_start = conn.phase == Phase::Full
+            && !conn.held
+            && conn.ordered.is_none()
+            && conn.dormant.is_empty();
         let Conn {
             iscsi,
             input: Some(input),
             session: Some(session),
             sending_bytes,
+            sending,
+            socket: Some(socket),
             ..
         } = conn
         else {
-            return;
+            return Rest::Some;
         };
         if !may_start || !session.attentions.is_empty() {
-            return;
+            return Rest::Some;
         }
         let volume = session.volume.index;
         let Some(shard) = self.shards.get_mut(volume) else {
-            return;
+            return Rest::Some;
         };
         if !shard.answers_at_once() {
-            return;
+            return Rest::Some;
         }
         self.outlists.lend(iscsi);
+        let lends = !*sending && iscsi.takes_loans() && self.net.sends_at_once(*socket);
         let mut run = Run {
+            lends,
+            is_cold: shard.channel.is_cold(),
             reactor: self.id,
             timestamp_ms: self.shared.wall_clock_ms(turn.now()),
             now: turn.now(),
@@ -74,6 +87,14 @@ impl Core {
                 _ => writes += 1,
             }
         }
+        let rest = if input.at < received.len() {
+            Rest::Some
+        } else {
+            Rest::Nothing
+        };
+        if rest == Rest::Some && iscsi.lent_bytes() > 0 {
+            iscsi.output().own(0, run.shard);
+        }
         session.counters.commands += reads + writes;
         for (direction, count) in [(Direction::Read, reads), (Direction::Write, writes)] {
             if count == 0 {
@@ -82,11 +103,24 @@ impl Core {
             session.counters.count_good(direction, count);
             self.meters.ended_at_once(volume, direction, count);
         }
+        rest
     }
+}
+
+/// What of received bytes is still to be parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Something, as far as is known.
+    Some,
+    Nothing,
 }
 
 /// What the commands of one connection have in common.
 struct Run<'a> {
+    /// Bytes of the medium may be lent to the connection.
+    lends: bool,
+    /// They are likely to lie in no cache. Others are copied as fast as a list of them is read.
+    is_cold: bool,
     reactor: usize,
     timestamp_ms: u64,
     now: Instant,
@@ -133,8 +167,12 @@ impl Run<'_> {
             _ => command.data_out.len() as u64,
         };
         let bytes = range.length.min(room);
+        let is_short = bytes <= INLINE_PAYLOAD_BYTES_MAX as u64;
+        let lends = self.lends
+            && (self.is_cold || !is_short)
+            && iscsi.lent_bytes() as u64 + bytes <= LENT_BYTES_MAX as u64;
         let fits = match direction {
-            Direction::Read => bytes > 0 && bytes <= INLINE_PAYLOAD_BYTES_MAX as u64,
+            Direction::Read => bytes > 0 && (lends || is_short),
             _ => bytes == range.length,
         };
         let shards = &volume.shards;
@@ -153,16 +191,24 @@ impl Run<'_> {
         self.shard.expect_next(iscsi, behind, self.guard);
         let counters = &mut self.session.counters;
         if direction == Direction::Read {
-            let mut end = |data: &[u8]| iscsi.end_whole(command, data, range.length, self.now);
-            if !self.shard.channel.show(range.offset, bytes, &mut end) {
-                return None;
-            }
+            let found = self.shard.channel.bytes(range.offset, bytes)?;
+            let data = match u32::try_from(bytes) {
+                Ok(bytes) if lends => ReadData::Lent {
+                    offset: range.offset,
+                    bytes,
+                },
+                _ => ReadData::Copied(found),
+            };
+            iscsi.end_whole(command, Some(data), range.length, self.now);
             counters.read_bytes += bytes;
         } else {
             let data = command.data_out.get(..usize::try_from(bytes).ok()?)?;
+            if iscsi.lent_bytes() > 0 {
+                iscsi.output().own(0, self.shard);
+            }
             // What fails here fails again on the long way, which says so.
             self.shard.put(range.offset, data, self.guard).ok()?;
-            iscsi.end_whole(command, &[], range.length, self.now);
+            iscsi.end_whole(command, None, range.length, self.now);
             counters.written_bytes += bytes;
         }
         Some(direction)

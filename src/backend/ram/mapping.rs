@@ -4,9 +4,10 @@
 //! Several reactors read and write one mapping without locks. Each byte range belongs to one shard
 //! and each shard to one reactor, and the target starts no two requests on the same bytes at a time
 //! if one of them writes. So no two calls here that run at the same time touch the same byte, unless
-//! both read it.
+//! both read it. Bytes that are borrowed ([`Mapping::bytes`]) are borrowed from the channel of their
+//! shard, without which nobody writes them.
 
-use super::copy::{copy_in, fetch};
+use super::copy::{copy_in, fetch_to_read, fetch_to_write};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::io;
 use std::ptr::NonNull;
@@ -71,19 +72,23 @@ impl Mapping {
         unsafe { self.base.add(offset) }
     }
 
-    /// Has the processor fetch a range that is soon read or written.
-    pub(super) fn expect(&self, offset: usize, length: usize) {
-        fetch(self.at(offset, length).as_ptr(), length);
+    /// Has the processor fetch a range that is soon read.
+    pub(super) fn expect_read(&self, offset: usize, length: usize) {
+        fetch_to_read(self.at(offset, length).as_ptr(), length);
     }
 
-    /// Shows a range where it lies.
+    /// Has the processor fetch a range that is soon written.
+    pub(super) fn expect_write(&self, offset: usize, length: usize) {
+        fetch_to_write(self.at(offset, length).as_ptr(), length);
+    }
+
+    /// A range where it lies.
     #[allow(unsafe_code, reason = "named leaf: reading the mapping")]
-    pub(super) fn show(&self, offset: usize, length: usize, to: &mut dyn FnMut(&[u8])) {
+    pub(super) fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         let start = self.at(offset, length).as_ptr();
-        // SAFETY: the range lies in the mapping, which is initialised (it starts zeroed). Nobody
-        // writes it until the call is over, by the invariant of the module: the shard's reactor is
-        // the one that is in this call, and it reaches the store by a channel only.
-        to(unsafe { std::slice::from_raw_parts(start, length) });
+        // SAFETY: the range lies in the mapping, which is initialised (it starts zeroed), and nobody
+        // writes it as long as it is borrowed, by the invariant of the module.
+        unsafe { std::slice::from_raw_parts(start, length) }
     }
 
     /// Copies out.
@@ -103,7 +108,7 @@ impl Mapping {
         unsafe { copy_in(bytes, target) }
     }
 
-    /// As [`Mapping::write`], of a short range that [`Mapping::expect`] was told of a moment ago.
+    /// As [`Mapping::write`], of a short range that [`Mapping::expect_write`] was told of a moment ago.
     #[allow(unsafe_code, reason = "named leaf: writing the mapping")]
     pub(super) fn write_expected(&self, offset: usize, bytes: &[u8]) {
         let target = self.at(offset, bytes.len()).as_ptr();

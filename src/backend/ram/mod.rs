@@ -40,6 +40,12 @@ pub struct RamStore {
 }
 
 impl RamStore {
+    /// Whether it has all of these bytes.
+    fn holds(&self, offset: u64, length: u64) -> bool {
+        let end = offset.checked_add(length);
+        end.is_some_and(|end| end <= self.size_bytes())
+    }
+
     /// An empty store of `size_bytes` bytes. Memory is taken as it is written.
     ///
     /// # Errors
@@ -299,23 +305,29 @@ impl Channel for RamChannel {
         copy::FETCHES_AHEAD
     }
 
-    fn expect(&self, offset: u64, length: u64) {
-        let end = offset.checked_add(length);
-        if length <= FETCH_BYTES_MAX && end.is_some_and(|end| end <= self.store.size_bytes()) {
-            self.store
-                .mapping
-                .expect(position(offset), position(length));
+    fn expect_read(&self, offset: u64, length: u64) {
+        let length = length.min(copy::READ_AHEAD_BYTES);
+        if self.store.holds(offset, length) {
+            let (offset, length) = (position(offset), position(length));
+            self.store.mapping.expect_read(offset, length);
         }
     }
 
-    fn show(&self, offset: u64, length: u64, to: &mut dyn FnMut(&[u8])) -> bool {
-        let end = offset.checked_add(length);
-        let whole = end.is_some_and(|end| end <= self.store.size_bytes());
-        if whole {
+    fn expect_write(&self, offset: u64, length: u64) {
+        if length <= FETCH_BYTES_MAX && self.store.holds(offset, length) {
             let (offset, length) = (position(offset), position(length));
-            self.store.mapping.show(offset, length, to);
+            self.store.mapping.expect_write(offset, length);
         }
-        whole
+    }
+
+    fn is_cold(&self) -> bool {
+        true
+    }
+
+    fn bytes(&self, offset: u64, length: u64) -> Option<&[u8]> {
+        let whole = self.store.holds(offset, length);
+        // Whoever writes them needs this channel for that, which is borrowed as long as they are.
+        whole.then(|| self.store.mapping.bytes(position(offset), position(length)))
     }
 
     fn put(&mut self, offset: u64, bytes: &[u8]) -> Result<(), BackendError> {
@@ -347,7 +359,8 @@ mod tests {
         let channel = Arc::clone(&store).channel(ChannelId(0), Arc::new(|| ()));
         for offset in [0, 4096, (1 << 20) - 1, 1 << 20, u64::MAX] {
             for length in [0, 1, 4096, FETCH_BYTES_MAX + 1, u64::MAX] {
-                channel.expect(offset, length);
+                channel.expect_read(offset, length);
+                channel.expect_write(offset, length);
             }
         }
         let mut bytes = [0xee; 4096];
@@ -376,15 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_shown_where_they_lie() {
+    fn bytes_are_found_where_they_lie() {
         let store = RamStore::new(1 << 20).unwrap();
         let channel = Arc::clone(&store).channel(ChannelId(0), Arc::new(|| ()));
         store.write(4096, &[7; 512]);
-        let mut seen = Vec::new();
-        assert!(channel.show(4000, 200, &mut |bytes| seen.extend_from_slice(bytes)));
-        assert_eq!(seen, [[0; 96].as_slice(), &[7; 104]].concat());
+        let expected = [[0; 96].as_slice(), &[7; 104]].concat();
+        assert_eq!(channel.bytes(4000, 200), Some(expected.as_slice()));
         for (offset, length) in [((1 << 20) - 1, 2), (u64::MAX, 1), (0, u64::MAX)] {
-            assert!(!channel.show(offset, length, &mut |_| panic!("nothing is there")));
+            assert_eq!(channel.bytes(offset, length), None);
         }
     }
 }

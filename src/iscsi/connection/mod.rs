@@ -259,6 +259,12 @@ impl Connection {
         self.link.output.gather = list;
     }
 
+    /// Bytes of them that are [lent](Gather::lend).
+    #[must_use]
+    pub const fn lent_bytes(&self) -> usize {
+        self.link.output.gather.lent_bytes()
+    }
+
     /// Bytes that wait to be taken.
     #[must_use]
     pub const fn queued_bytes(&self) -> usize {

@@ -49,6 +49,11 @@ impl Output {
         self.data_digest = data;
     }
 
+    /// Whether data need not be looked at to be sent.
+    pub(super) const fn takes_loans(&self) -> bool {
+        !self.data_digest
+    }
+
     /// The StatSN that the next status will have.
     pub(super) const fn stat_sn(&self) -> u32 {
         self.stat_sn
@@ -122,6 +127,14 @@ impl Output {
         self.digests = digests;
     }
 
+    /// Queues a PDU whose data somebody [lends](Gather::lend). There is no data digest.
+    pub(super) fn push_lent(&mut self, bhs: Bhs, offset: u64, bytes: u32) {
+        debug_assert!(!self.data_digest, "nobody has seen the data");
+        self.push_header(bhs.with_data(bytes));
+        self.gather.lend(offset, bytes as usize);
+        self.push_padding(bytes);
+    }
+
     fn push_header(&mut self, bhs: Bhs) {
         self.pdus += 1;
         self.gather.push_bytes(bhs.as_bytes());
@@ -131,6 +144,7 @@ impl Output {
         }
     }
 
+    #[inline]
     fn push_padding(&mut self, bytes: u32) {
         self.gather.push_bytes(&ZEROS[..padding(bytes) as usize]);
     }
@@ -156,6 +170,15 @@ fn length(data: &[u8]) -> u32 {
 mod tests {
     use super::super::super::pdu::Opcode;
     use super::*;
+    use crate::base::gather::Lender;
+
+    struct Held<'a>(&'a [u8]);
+
+    impl Lender for Held<'_> {
+        fn lent(&self, offset: u64, length: usize) -> &[u8] {
+            &self.0[usize::try_from(offset).unwrap()..][..length]
+        }
+    }
 
     #[test]
     fn copied_and_referred_payloads_make_the_same_bytes() {
@@ -171,11 +194,21 @@ mod tests {
             }
             held.push_held(
                 Payload::Bytes(data.clone()),
-                ranges.into_iter().map(|r| (bhs, r)),
+                ranges.iter().cloned().map(|r| (bhs, r)),
             );
             assert_eq!(copied.gather.to_vec(), held.gather.to_vec());
             let overhead = if digests { 8 } else { 0 };
             assert_eq!(copied.gather.len(), 3 * (48 + overhead) + 104 + 4 + 156);
+            if digests {
+                continue;
+            }
+            let mut lent = Output::new();
+            for range in &ranges {
+                let bytes = u32::try_from(range.len()).unwrap();
+                lent.push_lent(bhs, range.start as u64, bytes);
+            }
+            lent.gather.own(0, &Held(&data));
+            assert_eq!(lent.gather.to_vec(), copied.gather.to_vec());
         }
     }
 }

@@ -38,7 +38,27 @@ pub struct WholeCommand<'a> {
     tag: u32,
 }
 
+/// The data that a READ sends.
+#[derive(Debug, Clone, Copy)]
+pub enum ReadData<'a> {
+    /// To be copied.
+    Copied(&'a [u8]),
+    /// [Lent](crate::base::gather::Gather::lend), where [`Connection::takes_loans`].
+    Lent {
+        /// Where they are, as their lender counts.
+        offset: u64,
+        /// How many.
+        bytes: u32,
+    },
+}
+
 impl Connection {
+    /// Whether the data of reads may be lent to it: nobody has to look at them before they leave.
+    #[must_use]
+    pub const fn takes_loans(&self) -> bool {
+        self.link.output.takes_loans()
+    }
+
     /// The command at the front of `input`, if it is all there and nothing is unusual about it: SIMPLE
     /// or untagged, next by CmdSN, under a free tag, its data in its own PDU, its digests right, and
     /// nothing before it that is still to be dealt with. Changes nothing. Whatever is wrong with a
@@ -62,14 +82,13 @@ impl Connection {
         session.whole_command(input)
     }
 
-    /// Ends a [`WholeCommand`] of this moment with GOOD, after `asked` bytes: `data_in` are those
-    /// that a READ sends, no more than [`WholeCommand::read_length`], and copied. The owner takes the
-    /// PDU off its input.
+    /// Ends a [`WholeCommand`] of this moment with GOOD, after `asked` bytes. A READ sends `data`, no
+    /// more than [`WholeCommand::read_length`]; a WRITE has none. The owner takes the PDU off its input.
     #[inline]
     pub fn end_whole(
         &mut self,
         command: &WholeCommand<'_>,
-        data_in: &[u8],
+        data: Option<ReadData<'_>>,
         asked: u64,
         now: Instant,
     ) {
@@ -88,7 +107,7 @@ impl Connection {
         let written = u32::try_from(command.data_out.len()).unwrap_or(u32::MAX);
         let residual = Residual::of(asked, command.read_length.max(written));
         let stat_sn = output.take_stat_sn();
-        if data_in.is_empty() {
+        let Some(data) = data else {
             let pdu = ScsiResponse {
                 read_overflow: false,
                 read_underflow: false,
@@ -106,7 +125,7 @@ impl Connection {
                 residual: residual.count(),
             };
             return output.push(pdu.emit(), &[]);
-        }
+        };
         let pdu = DataIn {
             final_pdu: true,
             has_status: true,
@@ -118,7 +137,10 @@ impl Connection {
             residual: residual.count(),
             ..data_in::blank(command.tag, 0)
         };
-        output.push(pdu.emit(), data_in);
+        match data {
+            ReadData::Copied(bytes) => output.push(pdu.emit(), bytes),
+            ReadData::Lent { offset, bytes } => output.push_lent(pdu.emit(), offset, bytes),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A small server on real reactors, and its clients.
 
 use crate::base::clock::Instant;
-use crate::base::gather::{Gather, Payload};
+use crate::base::gather::{Gather, Nobody, Payload};
 use crate::net::{Engine, ListenerId, Net, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::reactor::{
     App, Config, Driver, ExternalSender, Idle, NotSent, Placement, Reactors, Source, Tick,
@@ -143,7 +143,7 @@ impl TestApp {
                 gather.push_range(payload, start, (start + 4096).min(bytes));
             }
             // Usually it is more than the socket takes at once; if not, there is no more to do.
-            let _ = self.net.send(driver, id, gather).unwrap();
+            let _ = self.net.send(driver, id, gather, &Nobody).unwrap();
         }
         if style != Style::Mute {
             self.net.receive(driver, id, usize::MAX);
@@ -195,7 +195,9 @@ impl TestApp {
                 gather.push_bytes(&bytes);
                 self.net.recycle(bytes);
                 // A socket that is going hands the list back, and that is all right.
-                if let Ok(SendOutcome::Done(gather)) = self.net.send(tick.driver, id, gather) {
+                if let Ok(SendOutcome::Done(gather)) =
+                    self.net.send(tick.driver, id, gather, &Nobody)
+                {
                     self.sent(id, gather, tick);
                 }
             }
@@ -212,7 +214,9 @@ impl TestApp {
                 if rest.is_empty() {
                     return self.net.receive(tick.driver, id, usize::MAX);
                 }
-                if let SendOutcome::Done(gather) = self.net.send(tick.driver, id, rest).unwrap() {
+                if let SendOutcome::Done(gather) =
+                    self.net.send(tick.driver, id, rest, &Nobody).unwrap()
+                {
                     self.sent(id, gather, tick);
                 }
             }

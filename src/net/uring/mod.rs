@@ -18,7 +18,7 @@ use super::listener::{self, LISTENERS_MAX, Listener};
 use super::receive::{RECEIVE_BYTES, ReceivePool, RecvBuffer};
 use super::{Busy, Ending, ListenerId, NetConfig, NetEvent, SendOutcome, SocketId};
 use crate::base::clock::Instant;
-use crate::base::gather::Gather;
+use crate::base::gather::{Gather, Lender};
 use crate::base::slots::{SlotKey, Slots};
 use crate::reactor::Driver;
 use crate::ring::{FileHandle, Owner, Ring, Ticket};
@@ -309,7 +309,8 @@ impl UringNet {
         &mut self,
         driver: &mut Driver,
         id: SocketId,
-        gather: Gather,
+        mut gather: Gather,
+        lender: &dyn Lender,
     ) -> Result<SendOutcome, Gather> {
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return Err(gather);
@@ -321,17 +322,20 @@ impl UringNet {
             matches!(socket.sending, Sending::No),
             "one send at a time on a socket"
         );
-        let mut skip = 0;
+        let mut sent = 0;
         if socket.direct.is_some() {
             // An error comes again from the ring, and is dealt with there.
-            if let Ok(Some(sent)) = self.sender.send(&socket.handle, &gather, 0) {
-                skip = sent;
+            if let Ok(Some(bytes)) = self.sender.send(&socket.handle, &gather, 0, lender) {
+                sent = bytes;
             }
         }
-        if skip == gather.len() {
+        if sent == gather.len() {
             return Ok(SendOutcome::Done(gather));
         }
-        self.start_send(ring(driver), id.0, gather, skip);
+        if gather.lent_bytes() > 0 {
+            gather.own(std::mem::take(&mut sent), lender);
+        }
+        self.start_send(ring(driver), id.0, gather, sent);
         Ok(SendOutcome::Underway)
     }
 

@@ -10,17 +10,28 @@ const WRITE_10: u8 = 0x2A;
 const READ_16: u8 = 0x88;
 const WRITE_16: u8 = 0x8A;
 
+/// What a command will do to some bytes of the volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// Read them.
+    Read(ByteRange),
+    /// Write them.
+    Write(ByteRange),
+}
+
 /// The bytes of a READ or WRITE with 10 or 16 bytes of CDB, which are what initiators keep in flight;
 /// nothing for others. The range lies in the volume; that is all that is known of it.
 #[must_use]
-pub fn ahead(cdb: &[u8; 16], geometry: &Geometry) -> Option<ByteRange> {
+pub fn ahead(cdb: &[u8; 16], geometry: &Geometry) -> Option<Ahead> {
     let fields = Fields(cdb);
-    let blocks = match cdb[0] {
-        READ_10 | WRITE_10 => blocks10(fields),
-        READ_16 | WRITE_16 => blocks16(fields),
+    let (blocks, whose): (_, fn(_) -> _) = match cdb[0] {
+        READ_10 => (blocks10(fields), Ahead::Read),
+        READ_16 => (blocks16(fields), Ahead::Read),
+        WRITE_10 => (blocks10(fields), Ahead::Write),
+        WRITE_16 => (blocks16(fields), Ahead::Write),
         _ => return None,
     };
-    blocks.range(geometry).ok()
+    blocks.range(geometry).ok().map(whose)
 }
 
 #[cfg(test)]
@@ -28,22 +39,24 @@ mod tests {
     use super::*;
     use crate::scsi::testing::unit;
 
-    fn guess(bytes: &[u8]) -> Option<(u64, u64)> {
+    fn guess(bytes: &[u8]) -> Option<Ahead> {
         let mut cdb = [0; 16];
         cdb[..bytes.len()].copy_from_slice(bytes);
-        ahead(&cdb, &unit().geometry).map(|range| (range.offset, range.length))
+        ahead(&cdb, &unit().geometry)
     }
 
     #[test]
     fn reads_and_writes_tell_their_blocks() {
-        for operation in [READ_10, WRITE_10] {
-            let cdb = [operation, 0, 0, 0, 0, 7, 0, 0, 8];
-            assert_eq!(guess(&cdb), Some((7 * 512, 8 * 512)));
-        }
-        for operation in [READ_16, WRITE_16] {
-            let cdb = [operation, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2];
-            assert_eq!(guess(&cdb), Some((9 * 512, 2 * 512)));
-        }
+        let bytes = |blocks: std::ops::Range<u64>| ByteRange {
+            offset: blocks.start * 512,
+            length: (blocks.end - blocks.start) * 512,
+        };
+        let of_10 = |operation| guess(&[operation, 0, 0, 0, 0, 7, 0, 0, 8]);
+        assert_eq!(of_10(READ_10), Some(Ahead::Read(bytes(7..15))));
+        assert_eq!(of_10(WRITE_10), Some(Ahead::Write(bytes(7..15))));
+        let of_16 = |operation| guess(&[operation, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2]);
+        assert_eq!(of_16(READ_16), Some(Ahead::Read(bytes(9..11))));
+        assert_eq!(of_16(WRITE_16), Some(Ahead::Write(bytes(9..11))));
     }
 
     #[test]

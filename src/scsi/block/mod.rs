@@ -13,7 +13,7 @@ pub(super) mod verify;
 pub(super) mod write;
 pub(super) mod write_same;
 
-pub use ahead::ahead;
+pub use ahead::{Ahead, ahead};
 
 use super::plan::{ByteRange, Plan, Reply};
 use super::sense::Failure;

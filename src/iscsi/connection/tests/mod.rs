@@ -11,6 +11,7 @@ mod reads;
 mod robustness;
 mod tasks;
 mod text;
+mod whole;
 mod writes;
 
 use super::super::answer::{AuthPolicy, Identity, Offer};

@@ -4,6 +4,7 @@
 use super::super::super::answer::{AsyncEvent, Response};
 use super::super::super::pdu::{TaskManagementResponse, padding};
 use super::super::Phase;
+use super::super::whole::ReadData;
 use super::*;
 use crate::base::gather::Payload;
 use crate::base::limits::{BUFFER_BYTES_MAX, SEND_QUEUE_BYTES_MAX};
@@ -16,6 +17,9 @@ struct Owner {
     now: Instant,
     record: Vec<String>,
     sent: Vec<u8>,
+    /// Commands that have come whole go the short way; how many did.
+    takes_whole: bool,
+    whole: usize,
 }
 
 impl Owner {
@@ -32,12 +36,18 @@ impl Owner {
             now,
             record: Vec::new(),
             sent: Vec::new(),
+            takes_whole: false,
+            whole: 0,
         }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
         let mut input = bytes;
-        while let Some(event) = self.connection.next_event(&mut input, self.now) {
+        loop {
+            while self.takes_whole && self.answer_whole(&mut input) {}
+            let Some(event) = self.connection.next_event(&mut input, self.now) else {
+                break;
+            };
             self.answer(event);
             self.check_limits();
         }
@@ -46,6 +56,22 @@ impl Owner {
             input.is_empty(),
             "an owner that answers at once leaves nothing waiting"
         );
+    }
+
+    /// Answers the command at the front of `input` as [`Owner::answer`] would, if it has come whole.
+    fn answer_whole(&mut self, input: &mut &[u8]) -> bool {
+        let Some(command) = self.connection.whole_command(input) else {
+            return false;
+        };
+        let (data, asked) = match command.read_length {
+            0 => (None, command.data_out.len() as u64),
+            room => (Some(&[0; 512][..(room as usize).min(512)]), 512),
+        };
+        let data = data.map(ReadData::Copied);
+        self.connection.end_whole(&command, data, asked, self.now);
+        *input = &input[command.pdu_bytes..];
+        self.whole += 1;
+        true
     }
 
     fn answer(&mut self, event: Event) {
@@ -185,8 +211,68 @@ impl AnyPdu {
     }
 }
 
+/// PDUs of which most are READs and WRITEs in order, so that they get as far as they can.
+fn mostly_commands() -> impl Strategy<Value = Vec<AnyPdu>> {
+    let good = (any::<bool>(), 0u8..2, 0u32..40, 0usize..600).prop_map(
+        |(write, attribute, tag, words)| {
+            let bytes = if write { words * 4 } else { 0 };
+            AnyPdu {
+                opcode: 1,
+                immediate: false,
+                flags: 0x80 | if write { 0x20 } else { 0x40 } | attribute,
+                fields: vec![0; 48],
+                data: bytes,
+                cmd_sn: 0,
+                tag,
+                length: words as u32 * 4,
+                ttt: NO_TAG,
+            }
+        },
+    );
+    let one = prop_oneof![6 => good, 1 => any_pdu()];
+    prop::collection::vec(one, 0..40).prop_map(|mut pdus| {
+        let numbered = pdus
+            .iter_mut()
+            .filter(|pdu| !pdu.immediate && pdu.opcode != 5);
+        numbered
+            .zip(1..)
+            .for_each(|(pdu, cmd_sn)| pdu.cmd_sn = cmd_sn);
+        pdus
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whether commands that have come whole become tasks or not, and wherever the stream is cut: the
+    /// initiator hears the same.
+    #[test]
+    fn the_short_way_says_what_the_long_one_says(
+        digests: bool,
+        pdus in mostly_commands(),
+        cuts in prop::collection::vec(1usize..7000, 1..20),
+    ) {
+        let login = login_bytes(digests);
+        let mut stream = Vec::new();
+        pdus.iter().for_each(|pdu| pdu.emit(digests, &mut stream));
+        let (mut long, mut short) = (Owner::new(), Owner::new());
+        short.takes_whole = true;
+        for owner in [&mut long, &mut short] {
+            owner.feed(&login);
+            let mut rest = stream.as_slice();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                owner.feed(piece);
+                rest = after;
+            }
+        }
+        prop_assert_eq!(long.whole, 0);
+        prop_assert_eq!(long.sent, short.sent);
+        prop_assert_eq!(long.connection.pdus(), short.connection.pdus());
+    }
 
     #[test]
     fn random_bytes_do_no_harm(
