@@ -5,7 +5,7 @@
 //! commands may be outstanding.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::login::value_of;
@@ -262,6 +262,29 @@ impl Initiator {
             self.send_data_out(itt, NO_TAG, sent, limit)?;
         }
         Ok(itt)
+    }
+
+    /// Sends commands in one write, so that they come together; immediate data only. Returns their tags.
+    pub fn submit_together(&mut self, commands: &[Command]) -> io::Result<Vec<u32>> {
+        let (mut bytes, mut tags) = (Vec::new(), Vec::new());
+        for command in commands {
+            let itt = self.take_itt();
+            let mut header = command.header(self.sequence.cmd_sn, self.sequence.exp_stat_sn, itt);
+            self.sequence.cmd_sn = self.sequence.cmd_sn.wrapping_add(1);
+            let limit = self.negotiated.first_burst.min(self.negotiated.send_bytes);
+            assert!(self.negotiated.immediate_data && command.data_out.len() <= limit);
+            header.data = command.data_out.clone();
+            bytes.extend(header.to_bytes(self.negotiated.digests));
+            let pending = Pending {
+                lun: command.lun,
+                data_out: command.data_out.clone(),
+                ..Pending::default()
+            };
+            self.pending.insert(itt, pending);
+            tags.push(itt);
+        }
+        self.stream.write_all(&bytes)?;
+        Ok(tags)
     }
 
     /// Serves the connection until that command has its status.

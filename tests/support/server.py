@@ -20,7 +20,8 @@ def stop_children_when_terminated():
 class Server:
     """A running server; leaving the `with` block stops exactly that process."""
 
-    def __init__(self, binary, directory, engine="auto", reactors="2", portals=1, profile="efficiency"):
+    def __init__(self, binary, directory, engine="auto", reactors="2", portals=1, profile="efficiency",
+                 config=""):
         self.binary = binary
         self.control = os.path.join(directory, "control")
         self.errors_path = os.path.join(directory, "stderr")
@@ -29,6 +30,11 @@ class Server:
         command = [binary, "serve", "--data", os.path.join(directory, "data"),
                    "--control", self.control, "--engine", engine, "--reactors", str(reactors),
                    "--profile", profile]
+        if config:
+            path = os.path.join(directory, "holdfast.toml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(config)
+            command += ["--config", path]
         for _ in range(portals):
             command += ["--listen", "127.0.0.1:0"]
         self.errors = open(self.errors_path, "wb")

@@ -67,6 +67,8 @@ pub struct Setup {
     pub accounts: Option<String>,
     /// The kernel refuses io_uring to the server.
     pub io_uring_forbidden: bool,
+    /// Sockets are received from and sent to directly while a reactor polls.
+    pub direct_sockets: bool,
     /// Permissions and limits of the file system apply to the server, even as root.
     pub confined: bool,
     data: Arc<TempDir>,
@@ -85,6 +87,8 @@ impl Setup {
             config: None,
             accounts: None,
             io_uring_forbidden: false,
+            // A way of the io_uring engine alone; both of its ways want to be judged.
+            direct_sockets: engine == Engine::Uring && reactors > 1,
             confined: false,
             data: Arc::new(temporary_directory(Path::new(env!("CARGO_TARGET_TMPDIR")))),
         }
@@ -592,6 +596,14 @@ fn write_configuration(setup: &Setup, directory: &Path) -> Option<PathBuf> {
             .expect("the accounts are written");
         let access = format!("[access]\nchap_accounts = {path:?}\n");
         toml = Some(toml.unwrap_or_default() + &access);
+    }
+    if setup.direct_sockets {
+        let text = toml.unwrap_or_default();
+        let knob = "[tuning]\ndirect_sockets = 16\n";
+        toml = Some(match text.split_once("[tuning]\n") {
+            Some((before, knobs)) => format!("{before}{knob}{knobs}"),
+            None => format!("{text}\n{knob}"),
+        });
     }
     let path = directory.join("holdfast.toml");
     std::fs::write(&path, toml?).expect("the configuration is written");
