@@ -150,6 +150,16 @@ struct Pending {
     r2t_sn: u32,
 }
 
+impl Pending {
+    fn of(command: &Command) -> Self {
+        Self {
+            lun: command.lun,
+            data_out: command.data_out.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 /// A task management response code (RFC 7143 section 11.6.1).
 pub type TaskResponse = u8;
 
@@ -251,12 +261,7 @@ impl Initiator {
         if unsolicited {
             header.bhs[1] &= !FINAL;
         }
-        let pending = Pending {
-            lun: command.lun,
-            data_out: command.data_out.clone(),
-            ..Pending::default()
-        };
-        self.pending.insert(itt, pending);
+        self.pending.insert(itt, Pending::of(command));
         self.send(&header)?;
         if unsolicited {
             self.send_data_out(itt, NO_TAG, sent, limit)?;
@@ -275,12 +280,7 @@ impl Initiator {
             assert!(self.negotiated.immediate_data && command.data_out.len() <= limit);
             header.data = command.data_out.clone();
             bytes.extend(header.to_bytes(self.negotiated.digests));
-            let pending = Pending {
-                lun: command.lun,
-                data_out: command.data_out.clone(),
-                ..Pending::default()
-            };
-            self.pending.insert(itt, pending);
+            self.pending.insert(itt, Pending::of(command));
             tags.push(itt);
         }
         self.stream.write_all(&bytes)?;
