@@ -102,6 +102,9 @@ impl Connection {
             heard: now,
             pinged: None,
         };
+        if !command.data_out.is_empty() {
+            self.pdu_bytes = command.pdu_bytes;
+        }
         session.window.deliver();
         let (exp_cmd_sn, max_cmd_sn) = session.numbers();
         let written = u32::try_from(command.data_out.len()).unwrap_or(u32::MAX);

@@ -29,6 +29,8 @@ fn a_read_and_a_write_are_answered_without_a_task() {
         assert_eq!((write.read_length, write.data_out), (0, &pattern(4094)[..]));
         assert_eq!(rest.len(), write.pdu_bytes);
         connection.end_whole(&write, None, 5000, now);
+        let next = connection.bytes_to_receive(10_000, 20_000);
+        assert_eq!(next, 2 * write.pdu_bytes, "a receive ends with a PDU");
 
         assert_eq!(connection.tasks().count(), 0);
         let received = initiator.received();
