@@ -178,12 +178,6 @@ impl Transfer {
         self.missed |= self.unsolicited.is_some();
     }
 
-    /// All of the data was taken by another way than a window: nothing more is due.
-    pub fn settle(&mut self) {
-        self.want = Want::Nothing;
-        self.unsolicited = None;
-    }
-
     /// Takes the header of a Data-Out in. Its numbers are judged against its sequence, and a
     /// failure is remembered.
     ///

@@ -130,22 +130,12 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// What has not been parsed.
-    pub(crate) fn rest(&self) -> &[u8] {
-        self.bytes.as_slice().get(self.at..).unwrap_or_default()
-    }
-
     /// Empties `place`, parsed or not. The buffer is to go back to where it came from.
     pub(crate) fn end(place: &mut Option<Self>) -> Option<RecvBuffer> {
         match place.take()?.bytes {
             Bytes::Received(buffer) => Some(buffer),
             Bytes::Carried(_) => None,
         }
-    }
-
-    /// All but the last `left` bytes have been parsed.
-    pub(crate) fn leave(&mut self, left: usize) {
-        self.at = self.bytes.as_slice().len() - left;
     }
 }
 

@@ -222,10 +222,6 @@ impl Core {
         let send = command
             .read_length
             .min(u32::try_from(asked).unwrap_or(u32::MAX));
-        if self.read_in_place(key, command, range, send, turn) {
-            // The peer's next bytes may have waited for room in the send queue.
-            return self.pump(key, turn);
-        }
         let session = self
             .connections
             .get(key)
@@ -285,10 +281,6 @@ impl Core {
         durable: bool,
         turn: &mut Turn<'_, '_>,
     ) {
-        if self.write_in_place(key, command, range, turn) {
-            // The peer's next bytes may have waited for room in the send queue.
-            return self.pump(key, turn);
-        }
         let Some(buffer) = self.buffer_for(key, range.length, turn) else {
             return self.starve(key, command.clone(), turn.now());
         };

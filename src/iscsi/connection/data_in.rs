@@ -90,20 +90,6 @@ impl Session {
         payload
     }
 
-    /// As [`Session::send_data_in`], of data that the caller keeps.
-    pub(super) fn copy_data_in(
-        &mut self,
-        link: &mut Link,
-        id: TaskId,
-        data: &[u8],
-        offset: u32,
-        last: Option<&Response<'_>>,
-    ) {
-        self.data_in(link, id, 0..data.len(), offset, last, |output, cut| {
-            push_copies(output, data, cut);
-        });
-    }
-
     /// Numbers the Data-In PDUs of a range and has them queued, and the status that goes with them or
     /// follows.
     #[inline]

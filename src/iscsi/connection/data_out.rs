@@ -7,43 +7,9 @@ use super::super::pdu::{DataOut, R2t};
 use super::super::task::Kind;
 use super::receiver::Header;
 use super::session::Session;
-use super::{Connection, Link, Phase, Segment, Sink};
+use super::{Link, Sink};
 use crate::base::buffer::Buffer;
 use crate::base::clock::Instant;
-
-impl Connection {
-    /// Takes all data of a write off the front of `input`, where they need no buffer: they came with the
-    /// command, stand there whole, and their digest holds. The task takes no more data then, and wants a
-    /// status. `None` where it is otherwise, which changes nothing: [`Connection::accept_data_out`]
-    /// gets the data however they come.
-    #[must_use]
-    pub fn take_data_out<'a>(&mut self, task: TaskId, input: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (Some(Segment { sink, body }), None, Phase::FullFeature(session)) =
-            (&self.segment, &self.replay, &mut self.phase)
-        else {
-            return None;
-        };
-        let Sink::Data {
-            task: whose,
-            offset: 0,
-            ..
-        } = *sink
-        else {
-            return None;
-        };
-        let transfer = &mut session.tasks.get_mut(task)?.transfer;
-        let all = whose == task && body.data_left() == transfer.total();
-        if !all || !transfer.is_undecided() {
-            return None;
-        }
-        let (data, rest) = body.whole(input)?;
-        transfer.settle();
-        *input = rest;
-        self.segment = None;
-        self.header.clear();
-        Some(data)
-    }
-}
 
 impl Session {
     /// A Data-Out. Of a task that is gone it is read and dropped: the initiator could not know.

@@ -375,19 +375,6 @@ impl Connection {
         }
     }
 
-    /// As [`Connection::send_data_in`], of data that is copied and stays the caller's.
-    pub fn copy_data_in(
-        &mut self,
-        task: TaskId,
-        data: &[u8],
-        offset: u32,
-        last: Option<&Response<'_>>,
-    ) {
-        if let Phase::FullFeature(session) = &mut self.phase {
-            session.copy_data_in(&mut self.link, task, data, offset, last);
-        }
-    }
-
     /// Queues the SCSI Response and frees the task. Data that still comes for it is dropped.
     pub fn respond(&mut self, task: TaskId, response: &Response<'_>) {
         if let Phase::FullFeature(session) = &mut self.phase {

@@ -239,25 +239,6 @@ impl Body {
             .saturating_add(digest.saturating_sub(self.digest_filled))
     }
 
-    /// All data of the segment, if none of it has passed, it stands at the front of `input` whole and
-    /// its digest holds; and what stands behind. Takes nothing.
-    pub(crate) fn whole<'a>(&self, input: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        if self.passed > 0 {
-            return None;
-        }
-        let bytes = self.data_left as usize;
-        let padded = bytes.checked_add(self.padding_left as usize)?;
-        let (segment, mut rest) = input.split_at_checked(padded)?;
-        if self.crc.is_some() {
-            let (digest, behind) = rest.split_first_chunk()?;
-            if crc32c(segment) != u32::from_le_bytes(*digest) {
-                return None;
-            }
-            rest = behind;
-        }
-        Some((segment.get(..bytes)?, rest))
-    }
-
     /// The next piece of data in `input`, and where in the segment it starts.
     pub(crate) fn take<'a>(&mut self, input: &mut &'a [u8]) -> (u32, &'a [u8]) {
         let piece = take_front(input, self.data_left);

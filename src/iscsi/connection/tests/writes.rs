@@ -27,15 +27,6 @@ impl Initiator {
         self.connection.accept_data_out(task, buffer, range.start);
     }
 
-    /// What is taken for the task from where it was received.
-    fn take(&mut self, task: TaskId) -> Option<Vec<u8>> {
-        let backlog = std::mem::take(&mut self.backlog);
-        let mut input = backlog.as_slice();
-        let data = self.connection.take_data_out(task, &mut input);
-        self.backlog = input.to_vec();
-        data.map(<[u8]>::to_vec)
-    }
-
     fn data_event(&mut self) -> (Buffer, Result<(), DataOutError>) {
         match self.event() {
             Event::DataOut { buffer, result, .. } => (buffer, result),
@@ -73,76 +64,17 @@ fn immediate_data_waits_for_its_buffer() {
 }
 
 #[test]
-fn whole_immediate_data_need_no_buffer() {
-    for digests in [&[][..], &["HeaderDigest=CRC32C", "DataDigest=CRC32C"]] {
-        let mut initiator = Initiator::logged_in(&[FAST, digests].concat());
-        let data = pattern(4095);
-        for tag in [1, 2] {
-            initiator.write(tag, 4095, &data, true);
-        }
-        for tag in [1, 2] {
-            let task = initiator.command_event().task;
-            assert_eq!(initiator.take(task), Some(data.clone()));
-            assert_eq!(initiator.take(task), None, "once");
-            initiator.connection.respond(task, &Response::good(4095));
-            let response = ScsiResponse::parse(&initiator.receive_one().0);
-            assert_eq!((response.initiator_task_tag, response.status), (tag, 0));
-        }
-        assert!(initiator.backlog.is_empty());
-        initiator.no_event();
-    }
-}
-
-#[test]
-fn data_that_are_not_whole_are_left_for_a_buffer() {
-    let mut initiator = Initiator::logged_in(&[FAST, &["DataDigest=CRC32C"]].concat());
-    let data = pattern(4095);
-    initiator.write(1, 4095, &data, true);
-    let task = initiator.command_event().task;
-    let whole = initiator.backlog.clone();
-    for there in 0..whole.len() {
-        let mut input = &whole[..there];
-        assert_eq!(initiator.connection.take_data_out(task, &mut input), None);
-        assert_eq!(input.len(), there, "nothing is taken");
-    }
-    initiator.accept(task, 0..4095);
-    initiator.backlog.truncate(1000);
-    initiator.no_event();
-    initiator.backlog = whole[1000..].to_vec();
-    assert_eq!(initiator.take(task), None, "part of it has passed");
-    let (buffer, result) = initiator.data_event();
-    assert_eq!((result, &buffer[..]), (Ok(()), &data[..]));
-}
-
-#[test]
-fn damaged_data_are_not_taken_and_fail() {
+fn damaged_immediate_data_fail() {
     let mut initiator = Initiator::logged_in(&[FAST, &["DataDigest=CRC32C"]].concat());
     initiator.write(1, 4096, &pattern(4096), true);
     let task = initiator.command_event().task;
     initiator.backlog[4000] ^= 1;
-    assert_eq!(initiator.take(task), None);
     initiator.accept(task, 0..4096);
     let (_, result) = initiator.data_event();
     assert!(
         matches!(result, Err(DataOutError::Digest { .. })),
         "{result:?}"
     );
-}
-
-#[test]
-fn only_all_data_of_the_task_at_hand_are_taken() {
-    let mut initiator = Initiator::logged_in(FAST);
-    initiator.write(1, 8192, &pattern(4096), true);
-    let more_to_come = initiator.command_event().task;
-    assert_eq!(initiator.take(more_to_come), None);
-    let _ = initiator.connection.refuse_data_out(more_to_come);
-    initiator.write(2, 4096, &pattern(4096), true);
-    let refused = initiator.command_event().task;
-    assert_eq!(initiator.take(more_to_come), None, "not its data");
-    let _ = initiator.connection.refuse_data_out(refused);
-    assert_eq!(initiator.take(refused), None, "they are to be dropped");
-    initiator.read(3, 512);
-    assert_eq!(initiator.command_event().initiator_task_tag, 3);
 }
 
 #[test]
