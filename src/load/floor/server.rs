@@ -134,14 +134,14 @@ struct Echo {
 impl Echo {
     fn accept(listener: &TcpListener, shape: EchoShape) -> io::Result<Self> {
         let mut peers = Vec::with_capacity(shape.connections);
-        for _ in 0..shape.connections {
+        for connection in 0..shape.connections {
             let (stream, _) = listener.accept()?;
             peers.push(Peer {
                 socket: Socket::adopt(stream, None)?,
                 partial: 0,
                 owed: 0,
                 sent: 0,
-                first: 0,
+                first: first_request(connection),
             });
         }
         Ok(Self {
@@ -194,6 +194,12 @@ impl Echo {
         while peer.owed > 0 && answer(peer, self.shape, &self.set)? {}
         Ok(came)
     }
+}
+
+/// The number of a connection's first request. They are far apart: with the same numbers all would have the
+/// same places of the set one after the other, which would be cold for the first alone.
+fn first_request(connection: usize) -> u64 {
+    (connection as u64) << 40
 }
 
 fn request_bytes(shape: EchoShape) -> usize {
@@ -303,5 +309,26 @@ impl Set {
                 self.blocks[block][start..start + piece.len()].copy_from_slice(piece);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn connections_have_places_of_their_own() {
+        let set = Set::new(EchoShape {
+            direction: Direction::Write,
+            bytes: 4096,
+            connections: 16,
+            depth: 8,
+            payload: Payload::Ram,
+        })
+        .unwrap();
+        let numbers = (0..16).flat_map(|connection| (first_request(connection)..).take(8));
+        let places: HashSet<_> = numbers.map(|number| set.place(number).unwrap()).collect();
+        assert!(places.len() > 120, "{} of 128", places.len());
     }
 }
