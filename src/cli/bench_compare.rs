@@ -25,7 +25,7 @@ use crate::load::compare::{
     self, Candidate, CompareError, Comparison, Line, Schedule, ScratchFile, Server, Subject, json,
     page,
 };
-use crate::load::floor::{EchoCores, EchoShape, Payload, disk};
+use crate::load::floor::{EchoCores, EchoShape, EchoSides, Payload, disk};
 use crate::load::report::explain;
 use crate::load::{Address, BlockSize, Cores, Direction, LoadError, Pattern, Plan, Rig};
 
@@ -240,13 +240,8 @@ impl CompareArguments {
                 (subject, Some(server))
             }
             What::Floor(payload) => {
-                let (shape, cores, yielding) = self.floor(wanted, *payload)?;
-                let subject = Subject::Floor {
-                    shape,
-                    cores,
-                    yielding,
-                };
-                (subject, None)
+                let (shape, sides) = self.floor(wanted, *payload)?;
+                (Subject::Floor { shape, sides }, None)
             }
             What::DiskFloor => (self.disk_floor(wanted)?, None),
         };
@@ -301,7 +296,7 @@ impl CompareArguments {
     }
 
     fn disk_floor(&self, wanted: &CandidateArgument) -> Result<Subject, Failure> {
-        let (shape, cores, yielding) = self.floor(wanted, Payload::Null)?;
+        let (shape, sides) = self.floor(wanted, Payload::Null)?;
         let single = (Direction::Read, disk::READ_BYTES, 1, 1);
         let EchoShape {
             direction,
@@ -316,8 +311,7 @@ impl CompareArguments {
         let file = ScratchFile::make(self.volume_size.0).map_err(Failure::new)?;
         Ok(Subject::DiskFloor {
             shape,
-            cores,
-            yielding,
+            sides,
             file: Arc::new(file),
         })
     }
@@ -326,7 +320,7 @@ impl CompareArguments {
         &self,
         wanted: &CandidateArgument,
         payload: Payload,
-    ) -> Result<(EchoShape, EchoCores, bool), Failure> {
+    ) -> Result<(EchoShape, EchoSides), Failure> {
         let plan = self.plan(wanted, Vec::new())?;
         let ([block], 0 | 100, 1) = (
             plan.workload.blocks.as_slice(),
@@ -354,7 +348,12 @@ impl CompareArguments {
             server: self.server_cores(),
             client: plan.threads.cores,
         };
-        Ok((shape, cores, plan.threads.yielding))
+        let sides = EchoSides {
+            cores,
+            yielding: plan.threads.yielding,
+            sockets: plan.login.socket,
+        };
+        Ok((shape, sides))
     }
 
     fn server_cores(&self) -> Cores {

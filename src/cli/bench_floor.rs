@@ -9,12 +9,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::bench_show::{LATENCY_COLUMNS, human_count, latency_cells};
+use super::bench_sockets::SocketArguments;
 use super::bench_values::CoreChoice;
 use super::table::{Column, render};
 use super::values::Delay;
 use super::{Failure, print};
 use crate::load::floor::disk::{self, DiskFloor};
-use crate::load::floor::{self, EchoCores, EchoShape, FloorPlan, FloorRow, Payload};
+use crate::load::floor::{self, EchoCores, EchoShape, EchoSides, FloorPlan, FloorRow, Payload};
 use crate::load::report::explain;
 use crate::load::report::json::Latency;
 use crate::load::{Cores, Direction};
@@ -54,6 +55,8 @@ pub(super) struct FloorArguments {
     /// Give the core up when nothing came, on machines with too few of them
     #[arg(long = "yield")]
     yielding: bool,
+    #[command(flatten)]
+    sockets: SocketArguments,
     /// Also read this file or block device; it must exist
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -114,11 +117,14 @@ pub(super) fn run(arguments: &FloorArguments, out: &mut dyn Write) -> Result<(),
         shapes: floor::usual_shapes(),
         burst: Duration::from_micros(arguments.burst.us),
         bursts: arguments.bursts,
-        cores: EchoCores {
-            server: cores(&arguments.server_cores, apart.server),
-            client: client.clone(),
+        sides: EchoSides {
+            cores: EchoCores {
+                server: cores(&arguments.server_cores, apart.server),
+                client: client.clone(),
+            },
+            yielding: arguments.yielding,
+            sockets: arguments.sockets.options(),
         },
-        yielding: arguments.yielding,
     };
     let echo = floor::measure(&plan, |_| {}).map_err(|error| Failure::new(explain(&error)))?;
     let disk = read_file(arguments, &client, plan.burst)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::bench_sockets::SocketArguments;
 use super::bench_values::{Blocks, CoreChoice};
 use super::values::{Delay, Size};
 use super::{EXIT_USAGE, Failure};
@@ -111,9 +112,8 @@ pub(super) struct LoadArguments {
     /// File with the CHAP secret of the target
     #[arg(long, value_name = "FILE", requires = "mutual_user")]
     mutual_secret_file: Option<PathBuf>,
-    /// SO_SNDBUF and SO_RCVBUF of each connection [default: the kernel's]
-    #[arg(long, value_name = "SIZE")]
-    socket_buffer: Option<Size>,
+    #[command(flatten)]
+    sockets: SocketArguments,
 
     /// Threads; sessions are dealt to them in turn
     #[arg(long, default_value_t = 1)]
@@ -130,10 +130,6 @@ impl LoadArguments {
     /// The plan of this load on `urls`; how long it lasts is left to the plan's defaults.
     pub(super) fn plan(&self, urls: Vec<Address>) -> Result<Plan, Failure> {
         let defaults = Plan::new(urls, self.initiator.clone());
-        let socket_buffer_bytes = self.socket_buffer.map(|size| {
-            // More than the address space is more than any kernel grants.
-            usize::try_from(size.0).unwrap_or(usize::MAX)
-        });
         Ok(Plan {
             sessions: self.sessions,
             depth: self.depth,
@@ -148,7 +144,7 @@ impl LoadArguments {
                 data_digest: self.data_digest,
                 immediate_data: !self.no_immediate_data,
                 initial_r2t: self.initial_r2t,
-                socket_buffer_bytes,
+                socket: self.sockets.options(),
                 ..defaults.login
             },
             threads: Threads {

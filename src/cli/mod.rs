@@ -18,6 +18,7 @@ mod bench_ratios;
 mod bench_report;
 mod bench_server;
 mod bench_show;
+mod bench_sockets;
 mod bench_values;
 mod client;
 mod completions;

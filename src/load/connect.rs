@@ -83,9 +83,8 @@ struct Line {
 
 impl Line {
     fn connect(opening: &Opening, address: &Address) -> Result<Self, Fault> {
-        let buffer_bytes = opening.login.socket_buffer_bytes;
         let portal = address.portal();
-        let socket = Socket::connect(&portal, buffer_bytes)
+        let socket = Socket::connect(&portal, &opening.login.socket)
             .map_err(|source| Fault::Unreachable { portal, source })?;
         Ok(Self {
             socket,

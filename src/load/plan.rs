@@ -106,8 +106,17 @@ pub struct LoginOptions {
     pub max_burst_bytes: u32,
     /// MaxOutstandingR2T offered.
     pub outstanding_r2t: u32,
+    /// Each connection's socket.
+    pub socket: SocketOptions,
+}
+
+/// How a socket is set; the default leaves all to the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SocketOptions {
     /// SO_SNDBUF and SO_RCVBUF; `None` leaves them to the kernel, which lets them grow.
-    pub socket_buffer_bytes: Option<usize>,
+    pub buffer_bytes: Option<usize>,
+    /// TCP_CONGESTION, as net.ipv4.tcp_available_congestion_control names it.
+    pub congestion_control: Option<String>,
 }
 
 /// A name and a secret of CHAP.
@@ -225,7 +234,7 @@ impl Plan {
                 first_burst_bytes: 256 << 10,
                 max_burst_bytes: 1 << 20,
                 outstanding_r2t: 8,
-                socket_buffer_bytes: None,
+                socket: SocketOptions::default(),
             },
             threads: Threads {
                 count: 1,

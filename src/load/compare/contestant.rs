@@ -130,21 +130,14 @@ impl Driver {
                     rig: Box::new(Rig::connect((**plan).clone())?),
                 })
             }
-            Subject::Floor {
-                shape,
-                cores,
-                yielding,
-            } => EchoRig::connect(*shape, cores, *yielding).map(Self::Floor),
-            Subject::DiskFloor {
-                shape,
-                cores,
-                yielding,
-                file,
-            } => Ok(Self::DiskFloor(Box::new(DiskFloorRig {
-                echo: EchoRig::connect(*shape, cores, *yielding)?,
-                file: Arc::clone(file),
-                cores: cores.server.clone(),
-            }))),
+            Subject::Floor { shape, sides } => EchoRig::connect(*shape, sides).map(Self::Floor),
+            Subject::DiskFloor { shape, sides, file } => {
+                Ok(Self::DiskFloor(Box::new(DiskFloorRig {
+                    echo: EchoRig::connect(*shape, sides)?,
+                    file: Arc::clone(file),
+                    cores: sides.cores.server.clone(),
+                })))
+            }
         }
     }
 

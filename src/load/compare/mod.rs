@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::floor::{EchoCores, EchoShape, median};
+use super::floor::{EchoShape, EchoSides, median};
 use super::plan::Plan;
 use super::rig::LoadError;
 use super::tally::Tally;
@@ -66,10 +66,8 @@ pub enum Subject {
     Floor {
         /// What it carries.
         shape: EchoShape,
-        /// Where both sides run.
-        cores: EchoCores,
-        /// As in [`Threads::yielding`](super::plan::Threads::yielding).
-        yielding: bool,
+        /// Both its sides.
+        sides: EchoSides,
     },
     /// The raw echo and then a read of the polled disk: the floor of a target with a disk behind it.
     /// Each burst is half echo and half disk. Latencies are added quantile by quantile.
@@ -77,10 +75,8 @@ pub enum Subject {
         /// The echo: reads of [`disk::READ_BYTES`](super::floor::disk::READ_BYTES) over one
         /// connection of depth 1.
         shape: EchoShape,
-        /// Where the echo's sides run; the disk is read where its server does.
-        cores: EchoCores,
-        /// As in [`Threads::yielding`](super::plan::Threads::yielding).
-        yielding: bool,
+        /// The echo's sides; the disk is read where its server runs.
+        sides: EchoSides,
         /// What is read.
         file: Arc<ScratchFile>,
     },

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use super::{Candidate, Comparison, Subject};
-use crate::load::floor::{EchoCores, EchoShape, Payload};
-use crate::load::plan::{Cores, Plan};
+use crate::load::floor::{EchoShape, EchoSides, Payload};
+use crate::load::plan::{Cores, Plan, SocketOptions};
 use crate::load::report::json::pattern_name;
 use crate::load::tally::Direction;
 
@@ -79,18 +79,9 @@ pub fn settings(candidate: &Candidate) -> Settings {
             }
             settings
         }
-        Subject::Floor {
-            shape,
-            cores,
-            yielding,
-        } => echo(*shape, cores, *yielding),
-        Subject::DiskFloor {
-            shape,
-            cores,
-            yielding,
-            file,
-        } => {
-            let mut settings = echo(*shape, cores, *yielding);
+        Subject::Floor { shape, sides } => echo(*shape, sides),
+        Subject::DiskFloor { shape, sides, file } => {
+            let mut settings = echo(*shape, sides);
             let text = "polled by io_uring, O_DIRECT, on the echo server's core; added to the echo";
             settings.push(("disk", text.to_owned()));
             settings.push(("file", file.path().display().to_string()));
@@ -99,7 +90,7 @@ pub fn settings(candidate: &Candidate) -> Settings {
     }
 }
 
-fn echo(shape: EchoShape, cores: &EchoCores, yielding: bool) -> Settings {
+fn echo(shape: EchoShape, sides: &EchoSides) -> Settings {
     let direction = match shape.direction {
         Direction::Read => "in the answer",
         Direction::Write => "in the request",
@@ -116,9 +107,10 @@ fn echo(shape: EchoShape, cores: &EchoCores, yielding: bool) -> Settings {
         ),
         ("connections", shape.connections.to_string()),
         ("depth of each", shape.depth.to_string()),
-        ("server core", cores_name(&cores.server)),
-        ("client core", cores_name(&cores.client)),
-        ("client yields", yielding.to_string()),
+        ("server core", cores_name(&sides.cores.server)),
+        ("client core", cores_name(&sides.cores.client)),
+        ("client yields", sides.yielding.to_string()),
+        ("sockets", sockets_name(&sides.sockets)),
     ]
 }
 
@@ -148,11 +140,24 @@ fn target(plan: &Plan) -> Settings {
         ("client threads", plan.threads.count.to_string()),
         ("client cores", cores_name(&plan.threads.cores)),
         ("client yields", plan.threads.yielding.to_string()),
+        ("client sockets", sockets_name(&plan.login.socket)),
     ];
     if let Some(rate) = workload.rate {
         settings.push(("rate", format!("{rate} I/Os per second")));
     }
     settings
+}
+
+fn sockets_name(options: &SocketOptions) -> String {
+    let buffers = options.buffer_bytes.map_or_else(
+        || "the kernel's buffers".to_owned(),
+        |bytes| format!("buffers of {bytes} bytes"),
+    );
+    let control = options.congestion_control.as_deref();
+    format!(
+        "{buffers}, {}",
+        control.unwrap_or("the kernel's congestion control")
+    )
 }
 
 fn cores_name(cores: &Cores) -> String {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::load::floor::Payload;
-use crate::load::plan::Cores;
+use crate::load::floor::{EchoCores, Payload};
+use crate::load::plan::{Cores, SocketOptions};
 use crate::load::tally::Direction;
 
 fn line(name: &str, role: Role, iops: &[f64], server_cpu_ns: Option<f64>) -> Line {
@@ -122,11 +122,14 @@ fn floor(name: &str) -> Candidate {
                 depth: 4,
                 payload: Payload::Null,
             },
-            cores: EchoCores {
-                server: any(),
-                client: any(),
+            sides: EchoSides {
+                cores: EchoCores {
+                    server: any(),
+                    client: any(),
+                },
+                yielding: true,
+                sockets: SocketOptions::default(),
             },
-            yielding: true,
         },
         server: None,
     }

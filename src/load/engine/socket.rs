@@ -10,6 +10,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 use socket2::SockRef;
 
 use crate::load::initiator::outbox::{Outbox, SLICES_MAX};
+use crate::load::plan::SocketOptions;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -22,11 +23,11 @@ impl Socket {
     ///
     /// # Errors
     /// When the name is unknown, or no address takes the connection.
-    pub(crate) fn connect(portal: &str, buffer_bytes: Option<usize>) -> io::Result<Self> {
+    pub(crate) fn connect(portal: &str, options: &SocketOptions) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in portal.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(stream) => return Self::adopt(stream, buffer_bytes),
+                Ok(stream) => return Self::adopt(stream, options),
                 Err(error) => last = error,
             }
         }
@@ -37,13 +38,24 @@ impl Socket {
     ///
     /// # Errors
     /// When an option can't be set.
-    pub(crate) fn adopt(stream: TcpStream, buffer_bytes: Option<usize>) -> io::Result<Self> {
+    pub(crate) fn adopt(stream: TcpStream, options: &SocketOptions) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        if let Some(bytes) = buffer_bytes {
-            let socket = SockRef::from(&stream);
+        let socket = SockRef::from(&stream);
+        if let Some(bytes) = options.buffer_bytes {
             socket.set_send_buffer_size(bytes)?;
             socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(name) = &options.congestion_control {
+            socket
+                .set_tcp_congestion(name.as_bytes())
+                .map_err(|error| {
+                    let text = format!(
+                        "congestion control {name:?} is refused ({error}); \
+                     net.ipv4.tcp_available_congestion_control lists what there is"
+                    );
+                    io::Error::new(error.kind(), text)
+                })?;
         }
         Ok(Self(stream))
     }

@@ -28,7 +28,7 @@ use hdrhistogram::Histogram;
 use super::crew::Crew;
 use super::engine::{Engine, Place, Socket, Span};
 use super::initiator::outbox::Outbox;
-use super::plan::{Cores, Threads};
+use super::plan::{Cores, SocketOptions, Threads};
 use super::rig::{Burst, LoadError};
 use super::tally::Direction;
 use client::EchoClient;
@@ -88,6 +88,17 @@ impl EchoCores {
     }
 }
 
+/// What both sides of an echo are like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EchoSides {
+    /// Where they run.
+    pub cores: EchoCores,
+    /// As in [`Threads::yielding`].
+    pub yielding: bool,
+    /// Their sockets.
+    pub sockets: SocketOptions,
+}
+
 /// An echo that is connected and waits for bursts. Between bursts its server sleeps, so that it can
 /// share a core with a target that is measured in turns with it.
 #[derive(Debug)]
@@ -101,17 +112,19 @@ impl EchoRig {
     ///
     /// # Errors
     /// When a thread, a core, a socket or the memory can't be had.
-    pub fn connect(shape: EchoShape, cores: &EchoCores, yielding: bool) -> Result<Self, LoadError> {
+    pub fn connect(shape: EchoShape, sides: &EchoSides) -> Result<Self, LoadError> {
         if !(1..=CONNECTIONS_MAX).contains(&shape.connections) || shape.depth == 0 {
             let text = format!("an echo of 1 to {CONNECTIONS_MAX} connections and a depth");
             let error = io::Error::new(io::ErrorKind::InvalidInput, text);
             return Err(LoadError::System(error));
         }
+        let yielding = sides.yielding;
+        let sockets = sides.sockets.clone();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let threads = Threads {
             count: 1,
-            cores: cores.client.clone(),
+            cores: sides.cores.client.clone(),
             yielding,
         };
         // The kernel completes connections up to the backlog before anybody accepts them, so the
@@ -120,7 +133,7 @@ impl EchoRig {
             let mut engine = Engine::new(1, yielding);
             let content: Arc<[u8]> = vec![0x5a; shape.bytes as usize].into();
             for session in 0..shape.connections {
-                let socket = Socket::connect(&address.to_string(), None)?;
+                let socket = Socket::connect(&address.to_string(), &sockets)?;
                 let outbox = Outbox::new(Arc::clone(&content));
                 engine.add(
                     socket,
@@ -132,7 +145,7 @@ impl EchoRig {
             Ok((engine, ()))
         };
         let (crew, _) = Crew::start(&threads, make)?;
-        let server = EchoServer::start(listener, shape, cores.server.clone(), yielding)?;
+        let server = EchoServer::start(listener, shape, sides.clone())?;
         server.ready()?;
         Ok(Self { crew, server })
     }
@@ -174,10 +187,8 @@ pub struct FloorPlan {
     pub burst: Duration,
     /// How many bursts of each shape.
     pub bursts: usize,
-    /// Cores.
-    pub cores: EchoCores,
-    /// As in [`Threads::yielding`].
-    pub yielding: bool,
+    /// Both sides.
+    pub sides: EchoSides,
 }
 
 /// The shapes of `performance.md`'s limits: 4 KiB at 1×1, 1×32 and 16×8, and 128 KiB at 1×8, both
@@ -216,7 +227,7 @@ pub fn measure(
 ) -> Result<Vec<FloorRow>, LoadError> {
     let mut rows = Vec::with_capacity(plan.shapes.len());
     for shape in &plan.shapes {
-        let mut rig = EchoRig::connect(*shape, &plan.cores, plan.yielding)?;
+        let mut rig = EchoRig::connect(*shape, &plan.sides)?;
         // The first burst meets cold caches and small windows.
         rig.burst(plan.burst / 3)?;
         let mut bursts = Vec::with_capacity(plan.bursts);

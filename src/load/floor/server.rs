@@ -12,10 +12,10 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use super::super::cpu;
 use super::super::engine::Socket;
-use super::super::plan::Cores;
+use super::super::plan::SocketOptions;
 use super::super::tally::Direction;
 use super::super::workload::mix;
-use super::{EchoShape, HEADER_BYTES, Payload};
+use super::{EchoShape, EchoSides, HEADER_BYTES, Payload};
 use crate::base::buffer::{Buffer, Pool};
 use crate::base::limits::BUFFER_BYTES_MAX;
 
@@ -48,20 +48,20 @@ impl EchoServer {
     pub(super) fn start(
         listener: TcpListener,
         shape: EchoShape,
-        cores: Cores,
-        yielding: bool,
+        sides: EchoSides,
     ) -> io::Result<Self> {
         let state = Arc::new(AtomicU8::new(ASLEEP));
         let (ready, readiness) = bounded(1);
         let thread = std::thread::Builder::new().name("echo".to_owned()).spawn({
             let state = Arc::clone(&state);
             move || {
-                let made = cpu::pin(&cores, 0).and_then(|_| Echo::accept(&listener, shape));
+                let made = cpu::pin(&sides.cores.server, 0)
+                    .and_then(|_| Echo::accept(&listener, shape, &sides.sockets));
                 match made {
                     Ok(mut echo) => {
                         // Whoever does not wait for it drops the server.
                         let _ = ready.send(Ok(()));
-                        echo.serve(&state, yielding);
+                        echo.serve(&state, sides.yielding);
                     }
                     Err(error) => {
                         let _ = ready.send(Err(error));
@@ -132,12 +132,16 @@ struct Echo {
 }
 
 impl Echo {
-    fn accept(listener: &TcpListener, shape: EchoShape) -> io::Result<Self> {
+    fn accept(
+        listener: &TcpListener,
+        shape: EchoShape,
+        sockets: &SocketOptions,
+    ) -> io::Result<Self> {
         let mut peers = Vec::with_capacity(shape.connections);
         for connection in 0..shape.connections {
             let (stream, _) = listener.accept()?;
             peers.push(Peer {
-                socket: Socket::adopt(stream, None)?,
+                socket: Socket::adopt(stream, sockets)?,
                 partial: 0,
                 owed: 0,
                 sent: 0,

@@ -1,9 +1,13 @@
 use super::*;
 
-fn anywhere() -> EchoCores {
-    EchoCores {
-        server: Cores::Any,
-        client: Cores::Any,
+fn anywhere() -> EchoSides {
+    EchoSides {
+        cores: EchoCores {
+            server: Cores::Any,
+            client: Cores::Any,
+        },
+        yielding: true,
+        sockets: SocketOptions::default(),
     }
 }
 
@@ -19,7 +23,7 @@ fn every_shape_echoes_in_both_directions_and_rests_between_bursts() {
                     depth,
                     payload,
                 };
-                let mut rig = EchoRig::connect(shape, &anywhere(), true).unwrap();
+                let mut rig = EchoRig::connect(shape, &anywhere()).unwrap();
                 for _ in 0..2 {
                     let burst = rig.burst(Duration::from_millis(5)).unwrap();
                     let tally = burst.total();
@@ -42,7 +46,7 @@ fn requests_of_a_turn_leave_in_one_send() {
         depth: 32,
         payload: Payload::Null,
     };
-    let mut rig = EchoRig::connect(shape, &anywhere(), true).unwrap();
+    let mut rig = EchoRig::connect(shape, &anywhere()).unwrap();
     let burst = rig.burst(Duration::from_millis(50)).unwrap();
     let turns = burst.work.receives + 1;
     assert!(
@@ -79,4 +83,24 @@ fn a_file_is_read_past_the_page_cache() {
     );
     assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     assert!(disk::measure(file.path(), 0, duration, &Cores::Any).is_err());
+}
+
+#[test]
+fn a_congestion_control_that_the_kernel_does_not_have_is_told() {
+    let shape = EchoShape {
+        direction: Direction::Read,
+        bytes: 512,
+        connections: 1,
+        depth: 1,
+        payload: Payload::Null,
+    };
+    let mut sides = anywhere();
+    sides.sockets.congestion_control = Some("nosuch".to_owned());
+    let error = EchoRig::connect(shape, &sides).unwrap_err();
+    let error = crate::load::report::explain(&error);
+    assert!(error.contains("\"nosuch\" is refused"), "{error}");
+    assert!(
+        error.contains("tcp_available_congestion_control"),
+        "{error}"
+    );
 }
