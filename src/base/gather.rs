@@ -95,7 +95,7 @@ impl Gather {
 
     /// Appends copies of a `header`, whose length is known when the program is compiled, and of what
     /// follows it.
-    #[inline]
+    #[inline(always)]
     pub fn push_headed<const N: usize>(&mut self, header: &[u8; N], bytes: &[u8]) {
         let added = N + bytes.len();
         if added == 0 {

@@ -25,12 +25,18 @@ pub(super) struct Request<'a> {
 /// Tells how to carry out `cdb`. Never panics, whatever the bytes.
 #[must_use]
 pub fn plan(cdb: &[u8], view: &View<'_>) -> Plan {
-    check(cdb, view)
-        .and_then(|row| {
-            let cdb = Fields(cdb);
-            (row.plan)(&Request { cdb, view })
-        })
-        .unwrap_or_else(Plan::Fail)
+    try_plan(cdb, view).unwrap_or_else(Plan::Fail)
+}
+
+/// As [`plan`], apart from what fails.
+///
+/// # Errors
+/// How it fails, where [`plan`] says [`Plan::Fail`].
+#[inline]
+pub fn try_plan(cdb: &[u8], view: &View<'_>) -> Result<Plan, Failure> {
+    let row = check(cdb, view)?;
+    let cdb = Fields(cdb);
+    (row.plan)(&Request { cdb, view })
 }
 
 /// Goes on after [`Plan::Parameters`] with the parameter list that it asked for.

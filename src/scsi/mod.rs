@@ -55,7 +55,7 @@ pub mod table;
 pub mod unit;
 mod vpd;
 
-pub use dispatch::{access, plan, plan_with_parameters};
+pub use dispatch::{access, plan, plan_with_parameters, try_plan};
 pub use plan::{ByteRange, Plan, Reply};
 pub use sense::{Failure, Sense};
 pub use status::Status;

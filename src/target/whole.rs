@@ -134,7 +134,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Carries out and answers `command`, with which `received` begins; which way its data went. Nothing
     /// where that can't be done now or ends otherwise than GOOD: it is to be tried the long way.
-    #[inline]
+    #[inline(always)]
     fn carry_out(
         &mut self,
         command: &WholeCommand<'_>,
@@ -151,7 +151,8 @@ impl Run<'_> {
             attention: None,
             timestamp_ms: self.timestamp_ms,
         };
-        let plan = scsi::plan(&command.cdb, &view);
+        let planned = scsi::try_plan(command.cdb, &view);
+        let plan = planned.as_ref().ok()?;
         let (range, access, direction) = match plan {
             Plan::Read { range, .. } => (range, Access::Read, Direction::Read),
             Plan::Write {
@@ -182,7 +183,7 @@ impl Run<'_> {
             return None;
         }
         if let Some(line) = self.line
-            && !line.lets_pass(&plan, command.cdb[0], self.now)
+            && !line.lets_pass(plan, command.cdb[0], self.now)
         {
             return None;
         }
@@ -190,17 +191,16 @@ impl Run<'_> {
         let behind = received.get(command.pdu_bytes..).unwrap_or_default();
         self.shard.expect_next(iscsi, behind, self.guard);
         let counters = &mut self.session.counters;
-        if direction == Direction::Read {
+        let data = if direction == Direction::Read {
             let found = self.shard.channel.bytes(range.offset, bytes)?;
-            let data = match u32::try_from(bytes) {
+            counters.read_bytes += bytes;
+            Some(match u32::try_from(bytes) {
                 Ok(bytes) if lends => ReadData::Lent {
                     offset: range.offset,
                     bytes,
                 },
                 _ => ReadData::Copied(found),
-            };
-            iscsi.end_whole(command, Some(data), range.length, self.now);
-            counters.read_bytes += bytes;
+            })
         } else {
             let data = command.data_out.get(..usize::try_from(bytes).ok()?)?;
             if iscsi.lent_bytes() > 0 {
@@ -208,9 +208,10 @@ impl Run<'_> {
             }
             // What fails here fails again on the long way, which says so.
             self.shard.put(range.offset, data, self.guard).ok()?;
-            iscsi.end_whole(command, None, range.length, self.now);
             counters.written_bytes += bytes;
-        }
+            None
+        };
+        iscsi.end_whole(command, data, range.length, self.now);
         Some(direction)
     }
 }

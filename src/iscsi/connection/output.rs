@@ -77,7 +77,7 @@ impl Output {
     }
 
     /// Queues a PDU with a copy of `data`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, bhs: Bhs, data: &[u8]) {
         let bytes = length(data);
         let bhs = bhs.with_data(bytes);

@@ -11,7 +11,7 @@
 )]
 
 use super::super::pdu::{
-    BHS_BYTES, Bhs, DIGEST_BYTES, DataIn, NO_TAG, Opcode, ScsiCommand, ScsiResponse, SessionType,
+    Bhs, DIGEST_BYTES, DataIn, NO_TAG, Opcode, ScsiCommand, ScsiResponse, SessionType,
     TaskAttribute, padding,
 };
 use super::super::window::Arrival;
@@ -28,7 +28,7 @@ pub struct WholeCommand<'a> {
     /// Logical unit, as on the wire (SAM).
     pub lun: [u8; 8],
     /// The command descriptor block.
-    pub cdb: [u8; 16],
+    pub cdb: &'a [u8; 16],
     /// Bytes the initiator has room for: no more than one Data-In PDU takes, and zero of a write.
     pub read_length: u32,
     /// All data of a write; none of a read.
@@ -64,7 +64,7 @@ impl Connection {
     /// nothing before it that is still to be dealt with. Changes nothing. Whatever is wrong with a
     /// command is found where all others go.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn whole_command<'a>(&self, input: &'a [u8]) -> Option<WholeCommand<'a>> {
         let Phase::FullFeature(session) = &self.phase else {
             return None;
@@ -84,7 +84,7 @@ impl Connection {
 
     /// Ends a [`WholeCommand`] of this moment with GOOD, after `asked` bytes. A READ sends `data`, no
     /// more than [`WholeCommand::read_length`]; a WRITE has none. The owner takes the PDU off its input.
-    #[inline]
+    #[inline(always)]
     pub fn end_whole(
         &mut self,
         command: &WholeCommand<'_>,
@@ -149,17 +149,16 @@ impl Connection {
 
 impl Session {
     /// As [`Connection::whole_command`], of a connection that stands between two PDUs.
-    #[inline]
+    #[inline(always)]
     fn whole_command<'a>(&self, input: &'a [u8]) -> Option<WholeCommand<'a>> {
-        let (header, behind) = input.split_first_chunk::<BHS_BYTES>()?;
-        let bhs = Bhs::from_bytes(*header);
+        let (bhs, behind) = Bhs::at_front(input)?;
         let is_plain = bhs.opcode() == Opcode::ScsiCommand
             && bhs.ahs_bytes() == 0
             && self.session_type == SessionType::Normal;
         if !is_plain {
             return None;
         }
-        let pdu = ScsiCommand::parse(&bhs);
+        let pdu = ScsiCommand::parse(bhs);
         let is_next = !pdu.immediate
             && pdu.final_pdu
             && matches!(
@@ -173,7 +172,7 @@ impl Session {
         }
         let parameters = &self.parameters;
         let behind = match parameters.header_digest {
-            true => checked(header, behind)?,
+            true => checked(bhs.as_bytes(), behind)?,
             false => behind,
         };
         let segment = bhs.data_segment_bytes();
@@ -204,7 +203,7 @@ impl Session {
         }
         Some(WholeCommand {
             lun: pdu.lun,
-            cdb: pdu.cdb,
+            cdb: ScsiCommand::cdb_of(bhs),
             read_length: if pdu.read { expected } else { 0 },
             data_out,
             pdu_bytes: input.len().saturating_sub(rest.len()),

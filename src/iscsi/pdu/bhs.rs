@@ -9,6 +9,7 @@
 //! ```
 
 use super::codes::Opcode;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Bytes of a basic header segment.
 pub const BHS_BYTES: usize = 48;
@@ -21,7 +22,8 @@ pub const NO_TAG: u32 = 0xffff_ffff;
 
 /// The basic header segment. Fields are read and written at places known when the program is
 /// compiled, so no access can fall outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(transparent)]
 pub struct Bhs([u8; BHS_BYTES]);
 
 impl Bhs {
@@ -29,6 +31,18 @@ impl Bhs {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; BHS_BYTES]) -> Self {
         Self(bytes)
+    }
+
+    /// The header at the front of `input`, where it lies, and what follows. Nothing if it is not all
+    /// there.
+    ///
+    /// A copy would be made in other pieces than those that the fields are read in. The processor can't
+    /// forward such a store to such a load, and waits until all stores before it are over: behind a
+    /// payload just copied, longer than everything else about a command takes.
+    #[must_use]
+    #[inline]
+    pub fn at_front(input: &[u8]) -> Option<(&Self, &[u8])> {
+        Self::ref_from_prefix(input).ok()
     }
 
     /// A header with nothing but its opcode and the opcode-specific byte 1.
@@ -97,6 +111,17 @@ impl Bhs {
     pub const fn with_ahs_words(mut self, words: u8) -> Self {
         self.0[4] = words;
         self
+    }
+
+    /// Where bytes `AT..AT + N` lie.
+    #[allow(
+        clippy::indexing_slicing,
+        clippy::expect_used,
+        reason = "the bound is proven when the call is compiled"
+    )]
+    pub(super) fn part<const AT: usize, const N: usize>(&self) -> &[u8; N] {
+        const { assert!(AT + N <= BHS_BYTES) };
+        self.0[AT..].first_chunk().expect("the header is that long")
     }
 
     /// Bytes `AT..AT + N`.

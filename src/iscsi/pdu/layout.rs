@@ -124,7 +124,7 @@ macro_rules! wire_format {
             /// every field has a meaning here, and whether it makes sense is judged where it is
             /// used.
             #[must_use]
-            #[inline]
+            #[inline(always)]
             pub fn parse(bhs: &$crate::iscsi::pdu::Bhs) -> Self {
                 use $crate::iscsi::pdu::layout::Place;
                 Self { $($field: <$place as Place<$type>>::read(bhs),)+ }
@@ -132,7 +132,7 @@ macro_rules! wire_format {
 
             /// Writes the header, without lengths.
             #[must_use]
-            #[inline]
+            #[inline(always)]
             pub fn emit(&self) -> $crate::iscsi::pdu::Bhs {
                 use $crate::iscsi::pdu::layout::Place;
                 let mut bhs = $crate::iscsi::pdu::Bhs::new($opcode, $flags);

@@ -19,6 +19,7 @@ macro_rules! open_enum {
         impl $name {
             /// From the wire; every value has a meaning.
             #[must_use]
+            #[inline]
             pub const fn from_wire(value: $wire) -> Self {
                 match value {
                     $($value => Self::$variant,)+

@@ -1,11 +1,8 @@
 //! SCSI Command and SCSI Response (RFC 7143 sections 11.3 and 11.4; RFC 7144 section 4.1).
 
-use super::BHS_BYTES;
+use super::Bhs;
 use super::codes::{Opcode, TaskAttribute};
 use super::layout::{At, Bits, CodeAt};
-
-/// Bits 0 to 5 of the first byte (RFC 7143 section 11.2.1.2).
-const OPCODE_MASK: u8 = 0x3f;
 
 wire_format! {
     /// A SCSI command. The data segment is immediate data.
@@ -41,9 +38,13 @@ impl ScsiCommand {
     /// The first 16 bytes of the CDB, if a SCSI command's header stands at the front of `input` whole.
     /// Nothing of it is checked.
     pub(crate) fn peek(input: &[u8]) -> Option<&[u8; 16]> {
-        let bhs = input.first_chunk::<BHS_BYTES>()?;
-        let is_command = bhs[0] & OPCODE_MASK == Opcode::ScsiCommand.to_wire();
-        is_command.then(|| bhs.last_chunk())?
+        let (bhs, _) = Bhs::at_front(input)?;
+        (bhs.opcode() == Opcode::ScsiCommand).then(|| Self::cdb_of(bhs))
+    }
+
+    /// Where the first 16 bytes of the CDB lie.
+    pub(crate) fn cdb_of(bhs: &Bhs) -> &[u8; 16] {
+        bhs.part::<32, 16>()
     }
 }
 

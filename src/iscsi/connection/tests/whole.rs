@@ -20,7 +20,7 @@ fn a_read_and_a_write_are_answered_without_a_task() {
 
         let read = connection.whole_command(&input).expect("a READ");
         assert_eq!((read.read_length, read.data_out), (4096, &[][..]));
-        assert_eq!((read.lun, read.cdb), ([0; 8], [0x88; 16]));
+        assert_eq!((read.lun, read.cdb), ([0; 8], &[0x88; 16]));
         let data = ReadData::Copied(&[7; 1024]);
         connection.end_whole(&read, Some(data), 1024, now);
 
