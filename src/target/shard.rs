@@ -93,14 +93,21 @@ impl Shard {
         }
     }
 
-    /// Tells the channel of a command that is likely to come next.
+    /// What a command will touch that is likely to come next.
     #[inline]
-    fn expect(&self, cdb: &[u8; 16], guard: &Guard) {
-        let geometry = &self.volume.unit.load(guard).geometry;
-        match scsi::block::ahead(cdb, geometry) {
-            Some(Ahead::Read(range)) => self.channel.expect_read(range.offset, range.length),
-            Some(Ahead::Write(range)) => self.channel.expect_write(range.offset, range.length),
-            None => {}
+    pub(crate) fn ahead(&self, cdb: &[u8; 16], guard: &Guard) -> Option<Ahead> {
+        scsi::block::ahead(cdb, &self.volume.unit.load(guard).geometry)
+    }
+
+    /// Tells the channel of what is likely to be touched next, if it can use that.
+    #[inline]
+    pub(crate) fn expect(&self, ahead: Ahead) {
+        if !self.fetches_ahead {
+            return;
+        }
+        match ahead {
+            Ahead::Read(range) => self.channel.expect_read(range.offset, range.length),
+            Ahead::Write(range) => self.channel.expect_write(range.offset, range.length),
         }
     }
 
@@ -109,8 +116,9 @@ impl Shard {
     pub(crate) fn expect_next(&self, iscsi: &Connection, input: &[u8], guard: &Guard) {
         if self.fetches_ahead
             && let Some(cdb) = iscsi.coming(input)
+            && let Some(ahead) = self.ahead(cdb, guard)
         {
-            self.expect(cdb, guard);
+            self.expect(ahead);
         }
     }
 

@@ -31,8 +31,6 @@ impl Core {
             "bytes are asked for when the last ones are parsed"
         );
         self.outlists.lend(&mut conn.iscsi);
-        let (session, shards) = (conn.session.as_deref(), &self.shards);
-        shards.expect(session, &conn.iscsi, &bytes, turn.tick.guard);
         conn.input = Some(Input {
             bytes: Bytes::Received(bytes),
             at: 0,

@@ -58,9 +58,20 @@ impl Core {
         let Some(shard) = self.shards.get_mut(volume) else {
             return Rest::Some;
         };
-        if !shard.answers_at_once() {
+        let received = input.bytes.as_slice();
+        let rest = received.get(input.at..).unwrap_or_default();
+        // Most of what can't be carried out here is seen from far, before anything is prepared.
+        let Some(first) = iscsi
+            .coming(rest)
+            .and_then(|cdb| shard.ahead(cdb, turn.tick.guard))
+        else {
+            return Rest::Some;
+        };
+        let is_here = session.volume.shards.owner(first.range().offset) == self.id;
+        if !is_here || !shard.answers_at_once() {
             return Rest::Some;
         }
+        shard.expect(first);
         self.outlists.lend(iscsi);
         let lends = !*sending && iscsi.takes_loans() && self.net.sends_at_once(*socket);
         let mut run = Run {
@@ -74,7 +85,6 @@ impl Core {
             session,
             shard,
         };
-        let received = input.bytes.as_slice();
         let (mut reads, mut writes) = (0, 0);
         while let rest = received.get(input.at..).unwrap_or_default()
             && *sending_bytes + iscsi.queued_bytes() < SEND_QUEUE_BYTES_MAX
@@ -134,6 +144,9 @@ struct Run<'a> {
 impl Run<'_> {
     /// Carries out and answers `command`, with which `received` begins; which way its data went. Nothing
     /// where that can't be done now or ends otherwise than GOOD: it is to be tried the long way.
+    ///
+    /// It and what it calls become one function, for what they would hand on in memory would have to
+    /// wait there: see [`Bhs::at_front`](crate::iscsi::pdu::Bhs::at_front).
     #[inline(always)]
     fn carry_out(
         &mut self,

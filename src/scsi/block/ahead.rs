@@ -19,6 +19,16 @@ pub enum Ahead {
     Write(ByteRange),
 }
 
+impl Ahead {
+    /// Which.
+    #[must_use]
+    pub const fn range(self) -> ByteRange {
+        match self {
+            Self::Read(range) | Self::Write(range) => range,
+        }
+    }
+}
+
 /// The bytes of a READ or WRITE with 10 or 16 bytes of CDB, which are what initiators keep in flight;
 /// nothing for others. The range lies in the volume; that is all that is known of it.
 #[must_use]
