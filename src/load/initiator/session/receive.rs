@@ -7,7 +7,7 @@ use crate::base::limits::LOAD_DATA_SEGMENT_BYTES;
 use crate::iscsi::connection::receiver::{Body, DigestMismatch};
 use crate::iscsi::pdu::{
     AsyncCode, AsyncMessage, BHS_BYTES, Bhs, DataIn, LogoutResponse, NO_TAG, NopIn, NopOut, Opcode,
-    R2t, Reject, ScsiResponse,
+    R2t, Reject, ScsiResponse, padding,
 };
 use crate::load::failure::FailureKind;
 
@@ -27,11 +27,17 @@ impl Session {
         events: &mut Vec<Event>,
     ) -> Result<(), Fault> {
         loop {
+            while self.take_whole(&mut input, outbox, events)? {}
             let Some(mut segment) = self.segment.take() else {
                 let digest = self.parameters.header_digest;
                 match self.header.fill(&mut input, digest) {
                     None => return Ok(()),
-                    Some(Ok(bhs)) => self.segment = Some(self.begin(bhs)?),
+                    Some(Ok(bhs)) => {
+                        let sink = self.begin(&bhs)?;
+                        let bytes = bhs.data_segment_bytes();
+                        let body = Body::new(bytes, self.parameters.data_digest);
+                        self.segment = Some(Segment { bhs, body, sink });
+                    }
                     Some(Err(violation)) => return Err(Fault::Header(violation)),
                 }
                 self.header.clear();
@@ -58,21 +64,48 @@ impl Session {
         }
     }
 
-    /// Judges a header before its data segment comes.
-    fn begin(&mut self, bhs: Bhs) -> Result<Segment, Fault> {
+    /// Takes in the PDU at the front of `input` where it lies, if it is all there and has neither
+    /// digests nor additional headers. Most come like that.
+    #[inline]
+    fn take_whole(
+        &mut self,
+        input: &mut &[u8],
+        outbox: &mut Outbox,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, Fault> {
+        let parameters = &self.parameters;
+        let has_digests = parameters.header_digest || parameters.data_digest;
+        if has_digests || self.segment.is_some() || !self.header.is_empty() {
+            return Ok(false);
+        }
+        let Some((bhs, behind)) = Bhs::at_front(input) else {
+            return Ok(false);
+        };
+        let bytes = bhs.data_segment_bytes();
+        let padded = (bytes + padding(bytes)) as usize;
+        let (Some((segment, rest)), 0) = (behind.split_at_checked(padded), bhs.ahs_bytes()) else {
+            return Ok(false);
+        };
+        let sink = self.begin(bhs)?;
+        self.deliver(sink, 0, &segment[..bytes as usize]);
+        self.end(bhs, outbox, events)?;
+        *input = rest;
+        Ok(true)
+    }
+
+    /// Judges a header before its data segment comes: where that goes.
+    #[inline]
+    fn begin(&mut self, bhs: &Bhs) -> Result<Sink, Fault> {
         let bytes = bhs.data_segment_bytes();
         let limit = LOAD_DATA_SEGMENT_BYTES;
         if bytes > limit {
             return Err(Fault::SegmentTooLong { limit, got: bytes });
         }
-        let body = Body::new(bytes, self.parameters.data_digest);
-        let sink = if bhs.opcode() == Opcode::DataIn {
-            self.begin_data_in(&DataIn::parse(&bhs), bytes)?
-        } else {
-            self.collected.clear();
-            Sink::Collect
-        };
-        Ok(Segment { bhs, body, sink })
+        if bhs.opcode() == Opcode::DataIn {
+            return self.begin_data_in(&DataIn::parse(bhs), bytes);
+        }
+        self.collected.clear();
+        Ok(Sink::Collect)
     }
 
     /// Data come in order and within the command (DataPDUInOrder and DataSequenceInOrder are Yes).
