@@ -15,6 +15,12 @@ pub(super) fn length_bytes(file: impl AsFd) -> rustix::io::Result<u64> {
     seek(file, SeekFrom::End(0))
 }
 
+/// Bytes to write where there are to be zeros, aligned as direct I/O may want it.
+#[repr(align(4096))]
+struct Zeros([u8; 256 << 10]);
+
+static ZEROS: Zeros = Zeros([0; 256 << 10]);
+
 impl Disk {
     /// Carries the request out on this thread.
     pub(in crate::backend) fn perform(&self, mut request: Request) -> Completion {
@@ -155,7 +161,24 @@ impl Disk {
                 result => return result,
             }
         }
-        self.allocation(FallocateFlags::ZERO_RANGE, offset, length)
+        match self.allocation(FallocateFlags::ZERO_RANGE, offset, length) {
+            // File systems need not know it: tmpfs does not, nor does NFS.
+            Err(error) if error.kind() == ErrorKind::Unsupported => self.fill(offset, length),
+            result => result,
+        }
+    }
+
+    /// Zeros the plain way.
+    fn fill(&self, offset: u64, length: u64) -> Result<(), BackendError> {
+        let end = offset + length;
+        let mut at = offset;
+        while at < end {
+            let bytes =
+                usize::try_from(end - at).map_or(ZEROS.0.len(), |left| left.min(ZEROS.0.len()));
+            self.write(at, &ZEROS.0[..bytes], false)?;
+            at += bytes as u64;
+        }
+        Ok(())
     }
 
     fn allocation(
@@ -223,19 +246,58 @@ mod tests {
     use super::*;
     use crate::backend::{Intent, Means, Opening, Workers, disk::file};
 
+    /// On a file system that can't zero a range by itself, where there is one, and on the usual one.
     #[test]
-    fn after_a_failed_flush_none_succeeds() {
-        let (directory, workers) = (tempfile::tempdir().unwrap(), Workers::start(1).unwrap());
+    fn zeros_are_written_where_they_can_t_be_had_otherwise() {
+        let memory = std::path::Path::new("/dev/shm");
+        let places = [std::env::temp_dir().as_path(), memory].map(|place| {
+            let place = if place.is_dir() {
+                place
+            } else {
+                std::path::Path::new(".")
+            };
+            tempfile::tempdir_in(place).unwrap()
+        });
+        // Aligned, for direct I/O.
+        let mut pool = crate::base::buffer::Pool::new(4 << 20, 0).unwrap();
+        let mut bytes = pool.allocate(1 << 20).unwrap();
+        for place in &places {
+            let disk = small_disk(place.path(), 1 << 20);
+            for by_hand in [false, true] {
+                bytes.fill(7);
+                disk.write(0, &bytes, false).unwrap();
+                let (offset, length) = (512_u64, (600 << 10) + 512);
+                if by_hand {
+                    disk.fill(offset, length).unwrap();
+                } else {
+                    disk.write_zeros(offset, length, false).unwrap();
+                }
+                let mut expected = vec![7; 1 << 20];
+                expected[512..1024 + (600 << 10)].fill(0);
+                disk.read(0, &mut bytes).unwrap();
+                assert!(bytes[..] == expected[..], "{place:?}, by hand: {by_hand}");
+            }
+        }
+    }
+
+    fn small_disk(directory: &std::path::Path, size_bytes: u64) -> std::sync::Arc<Disk> {
+        let workers = Workers::start(1).unwrap();
         let opening = Opening {
-            directory: directory.path(),
-            size_bytes: 4096,
+            directory,
+            size_bytes,
             block_bytes: 512,
             intent: Intent::Create,
             read_only: false,
             workers: &workers,
             means: Means::default(),
         };
-        let disk = file::open(&directory.path().join("volume.img"), &opening).unwrap();
+        file::open(&directory.join("volume.img"), &opening).unwrap()
+    }
+
+    #[test]
+    fn after_a_failed_flush_none_succeeds() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = small_disk(directory.path(), 4096);
         assert!(disk.flush().is_ok());
         let exhausted = disk.write_failed(true, Errno::NOSPC.into());
         assert_eq!(exhausted.kind(), ErrorKind::SpaceExhausted);
