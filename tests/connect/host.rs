@@ -55,6 +55,8 @@ elif [ -n "$login" ]; then
         present=$((present + 1))
         echo "tcp: [$present] $portal,1 $target (non-flash)" >>"$FAKE/sessions"
     done
+    mkdir -p "$HOLDFAST_ROOT/dev/disk/by-path"
+    : >"$HOLDFAST_ROOT/dev/disk/by-path/ip-$portal-iscsi-$target-lun-0"
 fi
 "#;
 

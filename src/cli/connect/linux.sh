@@ -126,6 +126,19 @@ log_in() { # PORTAL SESSIONS
     say "$1: $present sessions"
 }
 
+# wait_for_disk DEVICE: the kernel looks for disks after the login has been answered.
+wait_for_disk() {
+    tries=0
+    until [ -e "$1" ]; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 10 ]; then
+            say "there is no $1 yet"
+            return
+        fi
+        sleep 1
+    done
+}
+
 # --- Multipath ------------------------------------------------------------------------------------
 
 configure_multipath() {
@@ -217,10 +230,12 @@ for entry in $portals; do
     prepare "$portal" "$address" "$port" "$wanted"
     log_in "$portal" "$wanted"
     device=$root/dev/disk/by-path/ip-$portal-iscsi-$target-lun-0
+    wait_for_disk "$device"
     if [ "$multipath" = yes ]; then
-        # Where only known devices are put together (find_multipaths), this makes it known.
+        # Where only known devices are put together (find_multipaths), this makes it known. It takes no
+        # other name than the kernel's own.
         if command -v udevadm >/dev/null; then udevadm settle --timeout=10 || :; fi
-        [ ! -e "$device" ] || multipath -a "$device" >/dev/null 2>&1 || :
+        [ ! -e "$device" ] || multipath -a "$(readlink -f "$device")" >/dev/null 2>&1 || :
     fi
 done
 if [ "$multipath" = yes ]; then
