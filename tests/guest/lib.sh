@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# What the cases share. A case runs as root in a guest of its own, which is gone afterwards: it need not clean up.
+
+set -uo pipefail
+PATIENCE_SECONDS=90
+exec 3>/dev/ttyS1
+
+holdfast() { "$HOLDFAST_BINARY" "$@"; }
+
+# check TITLE COMMAND...: a step of the case, which the command has to pass.
+check() {
+    local title=$1
+    shift
+    # In this shell: what a step sets is there for the next ones.
+    if "$@" >/run/output 2>&1; then
+        printf 'ok %s\n' "$title" >&3
+    else
+        printf 'not ok %s: %s: %s\n' "$title" "$*" "$(tail -n 5 /run/output | tr '\n' ' ')" >&3
+        return 1
+    fi
+}
+
+# need TITLE COMMAND...: a step without which the others make no sense.
+need() { check "$@" || exit 1; }
+
+# refused COMMAND...: passes if the command fails.
+refused() { ! "$@"; }
+
+# wait_for COMMAND...: until it succeeds.
+wait_for() {
+    local end=$((SECONDS + PATIENCE_SECONDS)) output
+    until output=$("$@" 2>&1); do
+        if [ "$SECONDS" -ge "$end" ]; then
+            printf '%s\n' "$output"
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+# start_server ARGUMENT...: and waits until it listens. kill_server ends it as a crash would.
+start_server() {
+    export HOLDFAST_DATA=/data
+    mkdir -p /data
+    "$HOLDFAST_BINARY" serve --reactors 1 "$@" >>/run/server.log 2>&1 &
+    server=$!
+    wait_for holdfast volume list
+}
+
+kill_server() {
+    kill -KILL "$server" && wait "$server" 2>/dev/null
+    [ ! -d "/proc/$server" ]
+}
+
+# is_clean DISK DIRECTORY: unmounts a file system and passes if it is whole.
+is_clean() { umount "$2" && e2fsck -fn "$1"; }
+
+iqn() { holdfast volume show "$1" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["iqn"])'; }
+
+# start_initiator: the daemons that a host with iSCSI disks runs.
+start_initiator() {
+    echo "InitiatorName=iqn.2024-01.test:first" >/etc/iscsi/initiatorname.iscsi
+    hostname guest
+    /lib/systemd/systemd-udevd --daemon
+    iscsid
+    multipathd
+    wait_for pgrep -x iscsid
+}
+
+# disks: the SCSI disks that there are, one a line.
+disks() { find /sys/block -name 'sd*' -printf '/dev/%f\n' | sort; }
+
+# disk_count COUNT: passes once there are as many, ready for use.
+disk_count() {
+    local disk
+    [ "$(disks | wc -l)" = "$1" ] || return
+    for disk in $(disks); do [ -b "$disk" ] && blockdev --getsize64 "$disk" || return; done
+}
