@@ -113,7 +113,7 @@ impl DiskChannel {
             op,
             offset,
             length,
-            polled: self.is_polled(op, ring),
+            polled: self.is_polled(op, length, ring),
         };
         let Ok(key) = self.flights.insert(flight) else {
             return Err(task);
@@ -151,8 +151,10 @@ impl DiskChannel {
     }
 
     /// Whether the ring is to poll for it. What must be durable ends in a flush, by an interrupt.
-    fn is_polled(&self, op: Op, ring: &mut Ring) -> bool {
-        if !self.disk.way.is_polled() || !matches!(op, Op::Read | Op::Write { durable: false }) {
+    fn is_polled(&self, op: Op, length: u64, ring: &mut Ring) -> bool {
+        if !self.disk.way.polls_for(length)
+            || !matches!(op, Op::Read | Op::Write { durable: false })
+        {
             return false;
         }
         let enabled = ring.enable_polling();

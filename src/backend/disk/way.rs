@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of `linux/magic.h`.
 const MEMORY_FILE_SYSTEMS: [(i64, &str); 2] = [(0x0102_1994, "tmpfs"), (0x8584_58F6, "ramfs")];
 
+/// What is polled for at most where a device does not tell what it takes.
+const POLLED_BYTES_MAX_UNKNOWN: u64 = 128 << 10;
+
 /// Which way it is, and why it is not a faster one.
 #[derive(Debug)]
 pub(in crate::backend) struct Way {
@@ -23,6 +26,9 @@ pub(in crate::backend) struct Way {
     direct: Result<u32, String>,
     /// Whether there is a ring; the workers otherwise.
     ring: bool,
+    /// Longer requests are not polled for: what the device takes at once, in bytes and in pieces of memory.
+    /// The kernel splits them, does not poll for the parts, and was seen never to end them (Linux 6.1).
+    polled_bytes_max: u64,
     /// Why completions come by interrupts and are not polled for, once that is known.
     unpolled: OnceLock<String>,
 }
@@ -71,6 +77,7 @@ impl Way {
             memory,
             direct,
             ring: opening.means.ring,
+            polled_bytes_max: polled_bytes_max(|name| super::queue_attribute(device, name)),
             unpolled: OnceLock::new(),
         };
         if let Some(reason) = way.reason_not_to_poll(device, opening.means.polling) {
@@ -115,6 +122,11 @@ impl Way {
         self.unpolled.get().is_none()
     }
 
+    /// Whether those are that move so many bytes.
+    pub(super) fn polls_for(&self, bytes: u64) -> bool {
+        self.is_polled() && bytes <= self.polled_bytes_max
+    }
+
     /// From now on nothing is polled for.
     pub(super) fn stop_polling(&self, reason: String) {
         // The first reason stands.
@@ -155,9 +167,23 @@ impl fmt::Display for Way {
         }
         match self.unpolled.get() {
             Some(reason) => write!(f, ", completions by interrupts ({reason})"),
-            None => f.write_str(", completions polled for (IOPOLL)"),
+            None => write!(
+                f,
+                ", completions polled for (IOPOLL) up to {} KiB",
+                self.polled_bytes_max >> 10
+            ),
         }
     }
+}
+
+/// Bytes that a device takes at once, by its queue's attributes. A page of memory is a piece, if no two
+/// happen to lie behind each other.
+fn polled_bytes_max(attribute: impl Fn(&str) -> Option<String>) -> u64 {
+    let number = |name| attribute(name)?.parse::<u64>().ok();
+    let bytes = number("max_sectors_kb").map(|kib| kib.saturating_mul(1024));
+    let pages = number("max_segments").map(|segments| segments.saturating_mul(4096));
+    let unknown = POLLED_BYTES_MAX_UNKNOWN;
+    bytes.unwrap_or(unknown).min(pages.unwrap_or(unknown))
 }
 
 /// Turns direct I/O on if the medium can do it in blocks of `block_bytes`, and says at which
@@ -187,4 +213,24 @@ fn direct_alignment(file: impl AsFd) -> Option<u32> {
     }
     // The memory alignment never exceeds the page that a buffer begins at.
     (told.stx_dio_offset_align > 0).then_some(told.stx_dio_offset_align)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_takes_at_once_is_the_least_that_it_tells() {
+        let told = |kib: &str, segments: &str| {
+            polled_bytes_max(|name| match name {
+                "max_sectors_kb" => (!kib.is_empty()).then(|| kib.to_owned()),
+                "max_segments" => (!segments.is_empty()).then(|| segments.to_owned()),
+                _ => None,
+            })
+        };
+        assert_eq!(told("512", "127"), 127 * 4096);
+        assert_eq!(told("128", "127"), 128 << 10);
+        assert_eq!(told("1280", ""), POLLED_BYTES_MAX_UNKNOWN);
+        assert_eq!(told("", "8"), 8 * 4096);
+    }
 }

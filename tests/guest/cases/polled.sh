@@ -13,3 +13,6 @@ check "what is written is read again" holdfast bench "iscsi://127.0.0.1:3260/$(i
     --rw randrw --bs 4k:4,64k:1 --depth 8 --verify --time 5s --yield
 check "the disk had requests" [ "$(($(requests) - requests_before))" -gt 100 ]
 check "and told of none by an interrupt" [ "$(interrupts)" = "$before" ]
+# The kernel splits them, and polls for none of the parts.
+check "what is longer than the disk takes is read again, too" holdfast bench \
+    "iscsi://127.0.0.1:3260/$(iqn polled)/0" --rw randrw --bs 1m --depth 4 --verify --time 5s --yield
