@@ -13,7 +13,7 @@ check() {
     shift
     # In this shell: what a step sets is there for the next ones.
     if "$@" >/run/output 2>&1; then
-        printf 'ok %s\n' "$title" >&3
+        printf 'ok %s (at %s s)\n' "$title" "$SECONDS" >&3
     else
         printf 'not ok %s: %s: %s\n' "$title" "$*" "$(tail -n 5 /run/output | tr '\n' ' ')" >&3
         return 1

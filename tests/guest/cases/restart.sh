@@ -34,5 +34,6 @@ echo 3 >/proc/sys/vm/drop_caches
 all_same() { for number in $(seq 16); do cmp /run/content "/mnt/disk/$number" || return; done; }
 check "all copies are whole" all_same
 check "the file system is whole" is_clean "$disk" /mnt/disk
+check "the initiator logs out" iscsiadm -m node --logout
 need "the server is killed at last" kill_server
 check "the catalogue is whole" holdfast repair --check
