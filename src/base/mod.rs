@@ -1,8 +1,7 @@
 //! Layer 0: what every other room stands on, and nothing of the domain.
 //!
-//! Clock, buffers, slots, the RCU cell, mailboxes, rates, histograms, CRC32C, the limits and the
-//! tuning knobs. Nothing here knows what
-//! iSCSI, SCSI or a volume is.
+//! Clock, buffers, slots, the RCU cell, mailboxes, rates, histograms, CRC32C, options of TCP sockets,
+//! the limits and the tuning knobs. Nothing here knows what iSCSI, SCSI or a volume is.
 
 pub mod buddy;
 pub mod buffer;
@@ -18,4 +17,5 @@ pub mod rate;
 pub mod rcu;
 pub mod slots;
 mod sync;
+pub mod tcp;
 pub mod tuning;

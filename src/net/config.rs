@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::base::limits::CONNECTIONS_MAX;
+use crate::base::tcp::set_congestion_control;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::TcpListener;
@@ -99,15 +100,7 @@ impl SocketOptions {
     pub(super) fn apply_to_listener(&self, listener: &TcpListener) -> io::Result<()> {
         let socket = SockRef::from(listener);
         if let Some(name) = &self.congestion_control {
-            socket
-                .set_tcp_congestion(name.as_bytes())
-                .map_err(|error| {
-                    let text = format!(
-                        "congestion control {name:?} is refused ({error}); \
-                     net.ipv4.tcp_available_congestion_control lists what there is"
-                    );
-                    io::Error::new(error.kind(), text)
-                })?;
+            set_congestion_control(&socket, name)?;
         }
         self.apply_buffers(&socket)
     }

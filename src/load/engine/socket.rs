@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::SockRef;
 
+use crate::base::tcp::set_congestion_control;
 use crate::load::initiator::outbox::{Outbox, SLICES_MAX};
 use crate::load::plan::SocketOptions;
 
@@ -47,15 +48,7 @@ impl Socket {
             socket.set_recv_buffer_size(bytes)?;
         }
         if let Some(name) = &options.congestion_control {
-            socket
-                .set_tcp_congestion(name.as_bytes())
-                .map_err(|error| {
-                    let text = format!(
-                        "congestion control {name:?} is refused ({error}); \
-                     net.ipv4.tcp_available_congestion_control lists what there is"
-                    );
-                    io::Error::new(error.kind(), text)
-                })?;
+            set_congestion_control(&socket, name)?;
         }
         Ok(Self(stream))
     }
