@@ -144,7 +144,9 @@ impl Medium {
         range: Range<u64>,
         may_deallocate: bool,
     ) -> Result<(), Failure> {
-        if !self.volume.store.properties().can_write_zeros {
+        let properties = self.volume.store.properties();
+        let deallocates = may_deallocate && properties.can_deallocate;
+        if !properties.can_write_zeros && !deallocates {
             let mut zeros = self.local.allocate(BUFFER_BYTES_MAX).await?;
             zeros.fill(0);
             return self.fill(range, zeros, false).await;

@@ -162,8 +162,11 @@ impl Disk {
             }
         }
         match self.allocation(FallocateFlags::ZERO_RANGE, offset, length) {
-            // File systems need not know it: tmpfs does not, nor does NFS.
-            Err(error) if error.kind() == ErrorKind::Unsupported => self.fill(offset, length),
+            // File systems need not know it: tmpfs does not, nor do all of NFS. This once it is done here.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                self.lacks_zero_range.store(true, Ordering::Relaxed);
+                self.fill(offset, length)
+            }
             result => result,
         }
     }
@@ -244,7 +247,7 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Intent, Means, Opening, Workers, disk::file};
+    use crate::backend::{Intent, Means, Opening, Store as _, Workers, disk::file};
 
     /// On a file system that can't zero a range by itself, where there is one, and on the usual one.
     #[test]
@@ -263,6 +266,7 @@ mod tests {
         let mut bytes = pool.allocate(1 << 20).unwrap();
         for place in &places {
             let disk = small_disk(place.path(), 1 << 20);
+            assert!(disk.properties().can_write_zeros, "{place:?}, before");
             for by_hand in [false, true] {
                 bytes.fill(7);
                 disk.write(0, &bytes, false).unwrap();
@@ -277,6 +281,9 @@ mod tests {
                 disk.read(0, &mut bytes).unwrap();
                 assert!(bytes[..] == expected[..], "{place:?}, by hand: {by_hand}");
             }
+            let asked = disk.allocation(FallocateFlags::ZERO_RANGE, 0, 512);
+            let has = !matches!(&asked, Err(error) if error.kind() == ErrorKind::Unsupported);
+            assert_eq!(disk.properties().can_write_zeros, has, "{place:?}");
         }
     }
 

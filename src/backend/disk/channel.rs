@@ -233,8 +233,8 @@ impl DiskChannel {
 
 impl Channel for DiskChannel {
     fn submit(&mut self, request: Request, io: &mut Io<'_>) -> Submitted {
-        let properties = self.disk.properties();
-        let mut checked = request.check(self.disk.size_bytes(), properties.logical_block_bytes);
+        let block_bytes = self.disk.properties.logical_block_bytes;
+        let mut checked = request.check(self.disk.size_bytes(), block_bytes);
         if request.op == Op::Flush {
             checked = checked.and_then(|()| self.disk.check_flush());
         }

@@ -69,6 +69,7 @@ fn serve(
         size_bytes: AtomicU64::new(opening.size_bytes),
         properties,
         flush_lost: AtomicBool::new(false),
+        lacks_zero_range: AtomicBool::new(false),
         inherited,
         workers: Arc::clone(opening.workers),
     }))

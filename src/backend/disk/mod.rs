@@ -45,6 +45,8 @@ pub struct Disk {
     properties: Properties,
     /// Sticky: see [`ErrorKind::FlushLost`].
     flush_lost: AtomicBool,
+    /// The file system has turned down to zero a range by itself. Whoever asks writes zeros from then on.
+    lacks_zero_range: AtomicBool,
     /// Another process has the open file description too, or had: its lock is not this one's to give
     /// back.
     inherited: bool,
@@ -53,7 +55,11 @@ pub struct Disk {
 
 impl Store for Disk {
     fn properties(&self) -> Properties {
-        self.properties
+        let zeroes = !self.lacks_zero_range.load(Ordering::Relaxed);
+        Properties {
+            can_write_zeros: self.properties.can_write_zeros && zeroes,
+            ..self.properties
+        }
     }
 
     fn size_bytes(&self) -> u64 {
