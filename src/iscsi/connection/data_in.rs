@@ -5,7 +5,6 @@ use super::super::event::{Parameters, TaskId};
 use super::super::pdu::{Bhs, DataIn, NO_TAG, ScsiResponse};
 use super::super::task::Task;
 use super::Link;
-use super::output::Output;
 use super::session::Session;
 use crate::base::gather::Payload;
 use std::ops::Range;
@@ -64,7 +63,8 @@ impl Task {
 }
 
 impl Session {
-    /// Queues Data-In, and after it the status if there is one. A payload that was copied comes back.
+    /// Numbers the Data-In PDUs of a range and queues them, and the status that goes with them or follows. A
+    /// payload that was copied comes back.
     pub(super) fn send_data_in(
         &mut self,
         link: &mut Link,
@@ -75,35 +75,8 @@ impl Session {
         last: Option<&Response<'_>>,
     ) -> Option<Payload> {
         assert!(range.start <= range.end && range.end <= payload.as_slice().len());
-        let copied_max = link.settings.inline_payload_bytes;
-        let mut payload = Some(payload);
-        self.data_in(link, id, range, offset, last, |output, cut| {
-            if let Some(long) = payload.take_if(|_| cut.bytes() > copied_max) {
-                match cut {
-                    Cut::One(bhs, range) => output.push_held(long, std::iter::once((bhs, range))),
-                    Cut::Pieces(pieces) => output.push_held(long, pieces),
-                }
-            } else if let Some(short) = &payload {
-                push_copies(output, short.as_slice(), cut);
-            }
-        });
-        payload
-    }
-
-    /// Numbers the Data-In PDUs of a range and has them queued, and the status that goes with them or
-    /// follows.
-    #[inline]
-    fn data_in(
-        &mut self,
-        link: &mut Link,
-        id: TaskId,
-        range: Range<usize>,
-        offset: u32,
-        last: Option<&Response<'_>>,
-        queue: impl FnOnce(&mut Output, Cut),
-    ) {
         let Some(task) = self.tasks.get_mut(id) else {
-            return;
+            return Some(payload);
         };
         // More than the initiator has room for is not sent; the residual count tells.
         let room = task.read_length.saturating_sub(offset);
@@ -112,7 +85,7 @@ impl Session {
             if let Some(response) = last {
                 self.respond(link, id, response);
             }
-            return;
+            return Some(payload);
         }
         let collapses = |response: &&Response<'_>| {
             response.status == 0 && response.sense.is_empty() && !response.target_failure
@@ -139,11 +112,11 @@ impl Session {
                 ..blank(tag, offset)
             };
             let end = range.start + bytes as usize;
-            return queue(&mut link.output, Cut::One(pdu.emit(), range.start..end));
+            return link.queue(payload, Cut::One(pdu.emit(), range.start..end));
         }
         let numbers = self.numbers();
         let Some(task) = self.tasks.get_mut(id) else {
-            return;
+            return Some(payload);
         };
         // The last PDU's numbers are those after the task has gone: its slot is free again.
         let mut pieces = Pieces::new(task, &self.parameters, numbers, offset, bytes, range.start);
@@ -155,10 +128,11 @@ impl Session {
             let stat_sn = link.output.take_stat_sn();
             pieces.status = Some((residual, stat_sn, self.numbers()));
         }
-        queue(&mut link.output, Cut::Pieces(pieces));
+        let copied = link.queue(payload, Cut::Pieces(pieces));
         if let Some(response) = last.filter(|_| status.is_none()) {
             self.respond(link, id, response);
         }
+        copied
     }
 
     /// Queues the SCSI Response and frees the task.
@@ -197,12 +171,25 @@ impl Session {
     }
 }
 
-#[inline]
-fn push_copies(output: &mut Output, data: &[u8], cut: Cut) {
-    let mut push = |bhs, piece| output.push(bhs, data.get(piece).unwrap_or_default());
-    match cut {
-        Cut::One(bhs, piece) => push(bhs, piece),
-        Cut::Pieces(pieces) => pieces.for_each(|(bhs, piece)| push(bhs, piece)),
+impl Link {
+    /// Queues the payload's PDUs: short ones as copies, and then the payload comes back.
+    #[inline]
+    fn queue(&mut self, payload: Payload, cut: Cut) -> Option<Payload> {
+        let output = &mut self.output;
+        if cut.bytes() > self.settings.inline_payload_bytes {
+            match cut {
+                Cut::One(bhs, piece) => output.push_held(payload, std::iter::once((bhs, piece))),
+                Cut::Pieces(pieces) => output.push_held(payload, pieces),
+            }
+            return None;
+        }
+        let data = payload.as_slice();
+        let mut push = |bhs, piece| output.push(bhs, data.get(piece).unwrap_or_default());
+        match cut {
+            Cut::One(bhs, piece) => push(bhs, piece),
+            Cut::Pieces(pieces) => pieces.for_each(|(bhs, piece)| push(bhs, piece)),
+        }
+        Some(payload)
     }
 }
 
