@@ -3,7 +3,7 @@
 
 use crate::base::buffer::{Arena, Buffer};
 use crate::base::limits::BUFFER_BYTES_MAX;
-use io_uring::IoUring;
+use io_uring::{IoUring, cqueue, squeue};
 use std::io;
 use std::sync::Arc;
 
@@ -25,7 +25,10 @@ impl RegisteredArenas {
         unsafe_code,
         reason = "named leaf: the kernel is given the arenas' memory"
     )]
-    pub(super) fn register(ring: &IoUring, arenas: &[Arc<Arena>]) -> io::Result<Self> {
+    pub(super) fn register<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+        ring: &IoUring<S, C>,
+        arenas: &[Arc<Arena>],
+    ) -> io::Result<Self> {
         let mut vectors = Vec::new();
         let mut registered = Vec::new();
         for arena in arenas {

@@ -2,6 +2,7 @@
 
 use super::arenas::RegisteredArenas;
 use super::flight::{Flights, accepted};
+use super::nvme::{self, NvmeRing};
 use super::op::{Op, Owner, Token};
 use super::polled::PolledRing;
 use super::probe::{self, Features, Unavailable};
@@ -72,6 +73,34 @@ struct Reaped {
     flags: u32,
 }
 
+/// An entry of a completion queue, however long those are.
+struct Entry {
+    user_data: u64,
+    result: i32,
+    flags: u32,
+}
+
+impl From<cqueue::Entry> for Entry {
+    fn from(entry: cqueue::Entry) -> Self {
+        Self {
+            user_data: entry.user_data(),
+            result: entry.result(),
+            flags: entry.flags(),
+        }
+    }
+}
+
+/// Only NVMe commands have entries so long.
+impl From<cqueue::Entry32> for Entry {
+    fn from(entry: cqueue::Entry32) -> Self {
+        Self {
+            user_data: entry.user_data(),
+            result: nvme::outcome(entry.result()),
+            flags: entry.flags(),
+        }
+    }
+}
+
 /// Completions that wait to be fetched, by owner.
 struct Completed {
     queues: [VecDeque<Reaped>; Owner::COUNT],
@@ -87,21 +116,22 @@ impl Completed {
     }
 
     /// Sorts in what the kernel completed.
-    fn take_in(&mut self, entries: cqueue::CompletionQueue<'_>, flights: &Flights) {
+    fn take_in(&mut self, entries: impl Iterator<Item: Into<Entry>>, flights: &Flights) {
         for entry in entries {
-            if entry.user_data() == CANCELLATION {
+            let Entry {
+                user_data,
+                result,
+                flags,
+            } = entry.into();
+            if user_data == CANCELLATION {
                 continue;
             }
-            let key = SlotKey::from_bits(entry.user_data());
+            let key = SlotKey::from_bits(user_data);
             let Some(token) = flights.token(key) else {
                 tracing::error!("the kernel completed an operation twice");
                 continue;
             };
-            let reaped = Reaped {
-                key,
-                result: entry.result(),
-                flags: entry.flags(),
-            };
+            let reaped = Reaped { key, result, flags };
             self.queues[token.owner.index()].push_back(reaped);
             self.count += 1;
         }
@@ -124,6 +154,8 @@ pub struct Ring {
     ring: IoUring,
     /// Beside it, for disks that are polled.
     pub(super) polled: Option<PolledRing>,
+    /// And for NVMe commands.
+    pub(super) nvme: Option<NvmeRing>,
     pub(super) flights: Flights,
     completed: Completed,
     pub(super) arenas: RegisteredArenas,
@@ -184,6 +216,7 @@ impl Ring {
             ring,
             flights: Flights::new(config.in_flight),
             polled: None,
+            nvme: None,
             completed: Completed::with_room(config.in_flight as usize),
             arenas: RegisteredArenas::default(),
             provided,
@@ -275,6 +308,9 @@ impl Ring {
     pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         if let Some(polled) = &mut self.polled {
             polled.poll()?;
+        }
+        if let Some(nvme) = &mut self.nvme {
+            nvme.poll()?;
         }
         self.reap();
         let wait = wait.filter(|_| self.completed.count == 0 && !self.is_polling());
@@ -414,10 +450,15 @@ impl Ring {
 
     /// Takes in what the kernel completed.
     fn reap(&mut self) {
-        self.completed
-            .take_in(self.ring.completion(), &self.flights);
+        let Self {
+            completed, flights, ..
+        } = self;
+        completed.take_in(self.ring.completion(), flights);
         if let Some(polled) = &mut self.polled {
-            polled.reap(|entries| self.completed.take_in(entries, &self.flights));
+            polled.reap(|entries| completed.take_in(entries, flights));
+        }
+        if let Some(nvme) = &mut self.nvme {
+            nvme.reap(|entries| completed.take_in(entries, flights));
         }
     }
 

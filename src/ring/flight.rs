@@ -87,10 +87,7 @@ impl Flights {
         token: Token,
         arenas: &RegisteredArenas,
     ) -> Result<(SlotKey, squeue::Entry), Op> {
-        let key = self
-            .slots
-            .insert(Flight { op, token })
-            .map_err(|flight| flight.op)?;
+        let key = self.take_in(op, token)?;
         let (Some(flight), Some(message)) = (
             self.slots.get_mut(key),
             self.messages.get_mut(key.index() as usize),
@@ -102,6 +99,25 @@ impl Flights {
         }
         let entry = entry(&mut flight.op, message, arenas);
         Ok((key, entry.user_data(key.to_bits())))
+    }
+
+    fn take_in(&mut self, op: Op, token: Token) -> Result<SlotKey, Op> {
+        let taken = self.slots.insert(Flight { op, token });
+        taken.map_err(|flight| flight.op)
+    }
+
+    /// As [`Flights::take_off`], of a read or write that `describe` puts in other words.
+    pub(super) fn take_off_as<E>(
+        &mut self,
+        op: Op,
+        token: Token,
+        describe: impl FnOnce(&mut Op) -> E,
+    ) -> Result<(SlotKey, E), Op> {
+        let key = self.take_in(op, token)?;
+        let Some(flight) = self.slots.get_mut(key) else {
+            unreachable!("the slot was just taken");
+        };
+        Ok((key, describe(&mut flight.op)))
     }
 
     /// The ticket of an operation that was just taken in, or the operation itself if its entry found no

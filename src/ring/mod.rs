@@ -17,6 +17,7 @@
 mod arenas;
 mod core;
 mod flight;
+mod nvme;
 mod op;
 mod polled;
 mod probe;
@@ -26,5 +27,6 @@ mod setup;
 mod tests;
 
 pub use self::core::{Completion, Ring, RingConfig, Ticket};
+pub use nvme::Namespace;
 pub use op::{FileHandle, Op, Owner, Token};
 pub use probe::{Features, Unavailable};

@@ -15,15 +15,19 @@ use std::io;
 const SUBMISSIONS: u32 = 256;
 
 /// The ring, and how much it is waited for.
-pub(super) struct PolledRing {
-    ring: IoUring,
+pub(super) struct PolledRing<S = squeue::Entry, C = cqueue::Entry>
+where
+    S: squeue::EntryMarker,
+    C: cqueue::EntryMarker,
+{
+    ring: IoUring<S, C>,
     arenas: RegisteredArenas,
     in_flight: usize,
 }
 
-impl PolledRing {
-    fn new(others: &RegisteredArenas) -> io::Result<Self> {
-        let ring = IoUring::builder()
+impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> PolledRing<S, C> {
+    pub(super) fn new(others: &RegisteredArenas) -> io::Result<Self> {
+        let ring = IoUring::<S, C>::builder()
             .setup_iopoll()
             .setup_submit_all()
             .build(SUBMISSIONS)?;
@@ -49,7 +53,7 @@ impl PolledRing {
         unsafe_code,
         reason = "named leaf: the entry refers to what its slot owns"
     )]
-    fn push(&mut self, entry: &squeue::Entry) -> bool {
+    pub(super) fn push(&mut self, entry: &S) -> bool {
         for attempt in 0..2 {
             // SAFETY: what the entry refers to belongs to the operation in its slot, which stays
             // there until its completion is fetched.
@@ -77,8 +81,18 @@ impl PolledRing {
         }
     }
 
+    /// Operations whose completions have not been passed on.
+    const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The arenas that are registered with it.
+    pub(super) const fn arenas(&self) -> &RegisteredArenas {
+        &self.arenas
+    }
+
     /// Passes the completions on.
-    pub(super) fn reap(&mut self, take_in: impl FnOnce(cqueue::CompletionQueue<'_>)) {
+    pub(super) fn reap(&mut self, take_in: impl FnOnce(cqueue::CompletionQueue<'_, C>)) {
         if self.in_flight == 0 {
             return;
         }
@@ -126,8 +140,8 @@ impl Ring {
     /// Whether a completion is polled for: who would wait for something else as well must come back.
     #[must_use]
     pub fn is_polling(&self) -> bool {
-        self.polled
-            .as_ref()
-            .is_some_and(|polled| polled.in_flight > 0)
+        let polled = self.polled.as_ref().map_or(0, PolledRing::in_flight);
+        let commands = self.nvme.as_ref().map_or(0, PolledRing::in_flight);
+        polled + commands > 0
     }
 }
