@@ -75,6 +75,8 @@ pub struct Means {
     pub ring: bool,
     /// Disks are asked for completions instead of interrupting, where they have queues for that.
     pub polling: bool,
+    /// What is polled for of an NVMe disk goes there as its commands, past the block layer.
+    pub nvme_passthrough: bool,
     /// The memory of a RAM store is found before it is written.
     pub prefault: bool,
 }

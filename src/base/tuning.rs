@@ -73,6 +73,8 @@ pub struct Tuning {
     pub prefault: bool,
     /// Whether disks that have poll queues are polled for completions.
     pub poll_disks: bool,
+    /// Whether what is polled for of an NVMe disk goes there as its commands, past the block layer.
+    pub nvme_passthrough: bool,
 }
 
 impl Default for Tuning {
@@ -91,6 +93,7 @@ impl Default for Tuning {
             congestion_control: None,
             prefault: false,
             poll_disks: false,
+            nvme_passthrough: false,
         }
     }
 }
@@ -123,6 +126,8 @@ pub struct Overrides {
     pub prefault: Option<bool>,
     /// Whether disks that have poll queues are polled for completions.
     pub poll_disks: Option<bool>,
+    /// Whether what is polled for of an NVMe disk goes there as its commands, past the block layer.
+    pub nvme_passthrough: Option<bool>,
 }
 
 impl Overrides {
@@ -145,6 +150,7 @@ impl Overrides {
             ("congestion_control", self.congestion_control.is_some()),
             ("prefault", self.prefault.is_some()),
             ("poll_disks", self.poll_disks.is_some()),
+            ("nvme_passthrough", self.nvme_passthrough.is_some()),
         ];
         set.iter().find(|(_, set)| !set).map(|(name, _)| *name)
     }
@@ -168,6 +174,7 @@ impl Tuning {
             congestion_control: Some(CongestionControl(self.congestion_control.clone())),
             prefault: Some(self.prefault),
             poll_disks: Some(self.poll_disks),
+            nvme_passthrough: Some(self.nvme_passthrough),
         }
     }
 
@@ -187,6 +194,7 @@ impl Tuning {
             congestion_control,
             prefault,
             poll_disks,
+            nvme_passthrough,
         } = overrides;
         self.idle = idle.unwrap_or(self.idle);
         self.spin_max = spin_max_microseconds.map_or(self.spin_max, |spin| {
@@ -204,6 +212,7 @@ impl Tuning {
         }
         self.prefault = prefault.unwrap_or(self.prefault);
         self.poll_disks = poll_disks.unwrap_or(self.poll_disks);
+        self.nvme_passthrough = nvme_passthrough.unwrap_or(self.nvme_passthrough);
         self
     }
 }

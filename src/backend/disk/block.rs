@@ -1,5 +1,6 @@
 //! A volume on a block device of its own.
 
+use super::nvme::Passthrough;
 use super::patience::{PATIENCE, while_in_use};
 use super::{Disk, Medium, Way, access, calls, queue_attribute};
 use crate::backend::open::{OpenError, Opening};
@@ -80,7 +81,8 @@ fn serve(
     let physical_bytes = ioctl_blkpbszget(&file)
         .unwrap_or(logical_bytes)
         .max(logical_bytes);
-    let way = Way::of_device(&file, path, stat.st_rdev, opening);
+    let passthrough = Passthrough::to(stat.st_rdev, inherited, opening)?;
+    let way = Way::of_device(&file, path, stat.st_rdev, passthrough, opening);
     let attribute = |name| queue_attribute(stat.st_rdev, name);
     // `fallocate` on a device zeroes by this command, and gives space back with it.
     let zeroes = attribute("write_zeroes_max_bytes").is_some_and(|bytes| bytes != "0");

@@ -7,7 +7,7 @@ use crate::backend::workers::{Inbox, Job};
 use crate::base::clock::Instant;
 use crate::base::limits::CHANNEL_REQUESTS_MAX;
 use crate::base::slots::{SlotKey, Slots};
-use crate::ring::{self, Owner, Ring, Token};
+use crate::ring::{self, FileHandle, Namespace, Owner, Ring, Token};
 use crossbeam_queue::ArrayQueue;
 use std::collections::VecDeque;
 use std::io;
@@ -46,14 +46,43 @@ struct Flight {
     op: Op,
     offset: u64,
     length: u64,
+    course: Course,
+    /// Of its [`Task`].
+    command_failed: bool,
+}
+
+/// How the ring carries an operation out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// It ends by an interrupt.
+    Waited,
     /// The ring polls for it.
-    polled: bool,
+    Polled,
+    /// The ring polls for it, and it is an NVMe command.
+    Command {
+        namespace: Namespace,
+        /// Its buffer is named as a registered one.
+        registered: bool,
+    },
 }
 
 /// A request and how many of its bytes have been moved.
 struct Task {
     request: Request,
     skip: usize,
+    /// A command for it has failed. The block device's driver waits for paths and tries again, and knows
+    /// better what an error means.
+    command_failed: bool,
+}
+
+impl Task {
+    const fn new(request: Request) -> Self {
+        Self {
+            request,
+            skip: 0,
+            command_failed: false,
+        }
+    }
 }
 
 impl DiskChannel {
@@ -92,10 +121,8 @@ impl DiskChannel {
             inbox,
         };
         // A worker begins at the first byte: what was moved already is moved again.
-        self.disk.workers.submit(job).map_err(|job| Task {
-            request: job.request,
-            skip: 0,
-        })?;
+        let submitted = self.disk.workers.submit(job);
+        submitted.map_err(|job| Task::new(job.request))?;
         self.at_workers += 1;
         Ok(())
     }
@@ -108,18 +135,22 @@ impl DiskChannel {
             length,
             ..
         } = task.request;
+        let (course, file) = match self.command(&task, ring) {
+            Some(command) => command,
+            None => (self.course(op, length, ring), self.disk.file.clone()),
+        };
         let flight = Flight {
             token,
             op,
             offset,
             length,
-            polled: self.is_polled(op, length, ring),
+            course,
+            command_failed: task.command_failed,
         };
         let Ok(key) = self.flights.insert(flight) else {
             return Err(task);
         };
-        let file = self.disk.file.clone();
-        let Task { request, skip } = task;
+        let Task { request, skip, .. } = task;
         let operation = match (op, request.buffer) {
             (Op::Read, Some(buffer)) => ring::Op::Read {
                 file,
@@ -140,9 +171,13 @@ impl DiskChannel {
             },
         };
         let token = Token::new(Owner::Backend, token_value(self.id, key));
-        let submitted = match flight.polled {
-            true => ring.submit_polled(operation, token),
-            false => ring.submit(operation, token),
+        let submitted = match course {
+            Course::Waited => ring.submit(operation, token),
+            Course::Polled => ring.submit_polled(operation, token),
+            Course::Command {
+                namespace,
+                registered,
+            } => ring.submit_nvme(operation, token, namespace, registered),
         };
         submitted.map(drop).map_err(|operation| {
             self.flights.remove(key);
@@ -150,18 +185,39 @@ impl DiskChannel {
         })
     }
 
-    /// Whether the ring is to poll for it. What must be durable ends in a flush, by an interrupt.
-    fn is_polled(&self, op: Op, length: u64, ring: &mut Ring) -> bool {
+    /// The task as an NVMe command, and where that goes, if it can be one.
+    fn command(&self, task: &Task, ring: &mut Ring) -> Option<(Course, FileHandle)> {
+        let whole = matches!(task.request.op, Op::Read | Op::Write { .. }) && task.skip == 0;
+        if !whole || task.command_failed {
+            return None;
+        }
+        let (passthrough, commands) = self.disk.way.passthrough_for(task.request.length)?;
+        if let Err(error) = ring.enable_nvme() {
+            passthrough.refused(&error);
+            return None;
+        }
+        let course = Course::Command {
+            namespace: commands.namespace,
+            registered: passthrough.registers(),
+        };
+        Some((course, commands.file.clone()))
+    }
+
+    /// How the ring is to carry out what is no command. What must be durable ends in a flush, by an
+    /// interrupt.
+    fn course(&self, op: Op, length: u64, ring: &mut Ring) -> Course {
         if !self.disk.way.polls_for(length)
             || !matches!(op, Op::Read | Op::Write { durable: false })
         {
-            return false;
+            return Course::Waited;
         }
-        let enabled = ring.enable_polling();
-        if let Err(error) = &enabled {
-            self.disk.way.polling_refused(error);
+        match ring.enable_polling() {
+            Ok(()) => Course::Polled,
+            Err(error) => {
+                self.disk.way.polling_refused(&error);
+                Course::Waited
+            }
         }
-        enabled.is_ok()
     }
 
     /// Carries out the next part of a request to a file in memory: the answer, or the rest. It is in
@@ -194,14 +250,20 @@ impl DiskChannel {
             .as_ref()
             .map_or(0, |buffer| buffer.len());
         let answer = |task: Task, result| Ok(task.request.answer(result));
-        match result {
-            Err(error) if is_passing(&error) => Err(task),
-            Err(error) if flight.polled && error.kind() == io::ErrorKind::Unsupported => {
+        match (result, flight.course) {
+            (Err(error), _) if is_passing(&error) => Err(task),
+            (Ok(_), Course::Command { .. }) => answer(task, Ok(Done::Completed)),
+            (Err(error), Course::Command { registered, .. }) => {
+                let goes_on = self.disk.way.command_may_go_on(&error, registered);
+                task.command_failed = !goes_on;
+                Err(task)
+            }
+            (Err(error), Course::Polled) if error.kind() == io::ErrorKind::Unsupported => {
                 // Nothing was done, so it is begun anew without polling.
                 self.disk.way.polling_refused(&error);
                 Err(task)
             }
-            Err(error) => {
+            (Err(error), _) => {
                 let error: BackendError = match flight.op {
                     Op::Flush => self.disk.flush_failed(error),
                     Op::Write { durable } => self.disk.write_failed(durable, error),
@@ -209,11 +271,11 @@ impl DiskChannel {
                 };
                 answer(task, Err(error))
             }
-            Ok(_) if flight.op == Op::Flush => answer(task, Ok(Done::Completed)),
-            Ok(0) if flight.op != Op::Read && length > skip => {
+            (Ok(_), _) if flight.op == Op::Flush => answer(task, Ok(Done::Completed)),
+            (Ok(0), _) if flight.op != Op::Read && length > skip => {
                 answer(task, Err(io::Error::from(io::ErrorKind::WriteZero).into()))
             }
-            Ok(count) => {
+            (Ok(count), _) => {
                 task.skip = length.min(skip + count as usize);
                 if task.skip == length {
                     return answer(task, Ok(Done::Completed));
@@ -241,7 +303,7 @@ impl Channel for DiskChannel {
         if let Err(error) = checked {
             return Submitted::Done(request.answer(Err(error)));
         }
-        let task = Task { request, skip: 0 };
+        let task = Task::new(request);
         let here = matches!(task.request.op, Op::Read | Op::Write { .. } | Op::Flush);
         if here && self.disk.way.is_at_once() {
             return match self.step(task) {
@@ -331,7 +393,8 @@ impl Flight {
             op,
             offset,
             length,
-            polled: _,
+            course: _,
+            command_failed,
         } = self;
         let buffer = match operation {
             ring::Op::Read { buffer, .. } | ring::Op::Write { buffer, .. } => Some(buffer),
@@ -346,6 +409,7 @@ impl Flight {
                 buffer,
             },
             skip,
+            command_failed,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod block;
 mod calls;
 mod channel;
 pub mod file;
+mod nvme;
 mod patience;
 mod way;
 
@@ -21,7 +22,7 @@ use super::request::{BackendError, ErrorKind};
 use super::store::{Bequest, Channel, ChannelId, Harm, Properties, Store, Waker};
 use super::workers::Workers;
 use crate::ring::FileHandle;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -129,17 +130,22 @@ impl Drop for Disk {
             // Where it fails, closing releases the lock.
             let _ = flock(&self.file, FlockOperation::Unlock);
         }
+        // What others have read of the device by its page cache is not what NVMe commands have written.
+        if self.way.passes_page_cache() {
+            let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
+        }
     }
 }
 
 #[cfg(test)]
 impl Disk {
-    /// Polls, whatever the device says.
-    pub(in crate::backend) fn polled(self: Arc<Self>) -> Arc<Self> {
+    /// Polls, whatever the device says, and if `commands` sends NVMe commands to the file, which takes none.
+    pub(in crate::backend) fn polled(self: Arc<Self>, commands: bool) -> Arc<Self> {
         let Ok(mut disk) = Arc::try_unwrap(self) else {
             panic!("nobody else has it yet");
         };
-        disk.way.poll();
+        let passthrough = commands.then(|| nvme::Passthrough::to_file(disk.file.clone()));
+        disk.way.poll(passthrough);
         Arc::new(disk)
     }
 }

@@ -1,5 +1,6 @@
 //! The way of reads, writes and flushes to a file or device, chosen once at opening.
 
+use super::nvme::{Commands, Passthrough};
 use crate::backend::open::Opening;
 use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, fstatfs, statx};
 use std::fmt;
@@ -29,6 +30,8 @@ pub(in crate::backend) struct Way {
     /// Longer requests are not polled for: what the device takes at once, in bytes and in pieces of memory.
     /// The kernel splits them, does not poll for the parts, and was seen never to end them (Linux 6.1).
     polled_bytes_max: u64,
+    /// What is polled for can be an NVMe command; `None` where nobody would expect it.
+    passthrough: Option<Passthrough>,
     /// Why completions come by interrupts and are not polled for, once that is known.
     unpolled: OnceLock<String>,
 }
@@ -49,7 +52,7 @@ impl Way {
             known.copied().find(|(number, _)| *number == magic)
         });
         let memory = memory.map(|(_, name)| name);
-        Self::new(file, path, device, memory, opening)
+        Self::new(file, path, device, memory, None, opening)
     }
 
     /// The way to the device at `path`, which has that number.
@@ -57,9 +60,10 @@ impl Way {
         file: impl AsFd,
         path: &Path,
         device: u64,
+        passthrough: Option<Passthrough>,
         opening: &Opening<'_>,
     ) -> Self {
-        Self::new(file, path, device, None, opening)
+        Self::new(file, path, device, None, passthrough, opening)
     }
 
     fn new(
@@ -67,6 +71,7 @@ impl Way {
         path: &Path,
         device: u64,
         memory: Option<&'static str>,
+        passthrough: Option<Passthrough>,
         opening: &Opening<'_>,
     ) -> Self {
         let direct = match memory {
@@ -78,6 +83,7 @@ impl Way {
             direct,
             ring: opening.means.ring,
             polled_bytes_max: polled_bytes_max(|name| super::queue_attribute(device, name)),
+            passthrough,
             unpolled: OnceLock::new(),
         };
         if let Some(reason) = way.reason_not_to_poll(device, opening.means.polling) {
@@ -127,6 +133,24 @@ impl Way {
         self.is_polled() && bytes <= self.polled_bytes_max
     }
 
+    /// How NVMe commands are sent that move so many bytes, if they are.
+    pub(super) fn passthrough_for(&self, bytes: u64) -> Option<(&Passthrough, &Commands)> {
+        let passthrough = self.passthrough.as_ref()?;
+        let commands = passthrough.commands().filter(|_| self.polls_for(bytes))?;
+        Some((passthrough, commands))
+    }
+
+    /// As [`Passthrough::may_go_on`].
+    pub(super) fn command_may_go_on(&self, error: &io::Error, registered: bool) -> bool {
+        let passthrough = self.passthrough.as_ref();
+        passthrough.is_some_and(|passthrough| passthrough.may_go_on(error, registered))
+    }
+
+    /// Whether writes may have gone past the page cache of the device.
+    pub(super) fn passes_page_cache(&self) -> bool {
+        self.passthrough.as_ref().is_some_and(Passthrough::is_open)
+    }
+
     /// From now on nothing is polled for.
     pub(super) fn stop_polling(&self, reason: String) {
         // The first reason stands.
@@ -141,10 +165,11 @@ impl Way {
         }
     }
 
-    /// Polls from now on, whatever the device says.
+    /// Polls from now on, whatever the device says, and sends commands there.
     #[cfg(test)]
-    pub(super) fn poll(&mut self) {
+    pub(super) fn poll(&mut self, passthrough: Option<Passthrough>) {
         self.unpolled = OnceLock::new();
+        self.passthrough = passthrough;
     }
 }
 
@@ -167,11 +192,15 @@ impl fmt::Display for Way {
         }
         match self.unpolled.get() {
             Some(reason) => write!(f, ", completions by interrupts ({reason})"),
-            None => write!(
-                f,
-                ", completions polled for (IOPOLL) up to {} KiB",
-                self.polled_bytes_max >> 10
-            ),
+            None => {
+                let kib = self.polled_bytes_max >> 10;
+                write!(f, ", completions polled for (IOPOLL) up to {kib} KiB")
+            }
+        }?;
+        match &self.passthrough {
+            Some(passthrough) if self.is_polled() => write!(f, ", {passthrough}"),
+            Some(passthrough) => write!(f, ", {passthrough:#}"),
+            None => Ok(()),
         }
     }
 }

@@ -276,8 +276,10 @@ fn a_file_in_memory_is_a_vector_of_bytes() {
 #[test]
 fn a_file_that_turns_out_not_to_be_polled_is_a_vector_of_bytes() {
     let (directory, workers) = (tempfile::tempdir().unwrap(), Workers::start(1).unwrap());
-    against_model(4096, 12, || {
-        let store = polled_file(directory.path(), SIZE as u64, &workers);
-        Driver::new(store, small_ring())
-    });
+    for commands in [false, true] {
+        against_model(4096, 12, || {
+            let store = polled_file(directory.path(), SIZE as u64, &workers, commands);
+            Driver::new(store, small_ring())
+        });
+    }
 }

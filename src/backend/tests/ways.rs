@@ -19,17 +19,24 @@ fn opening<'a>(directory: &'a Path, size_bytes: u64, workers: &'a Arc<Workers>) 
         means: Means {
             ring: true,
             polling: true,
+            nvme_passthrough: true,
             prefault: true,
         },
     }
 }
 
-/// A new file that is polled for, although its disk may not know how.
-pub(super) fn polled_file(directory: &Path, size: u64, workers: &Arc<Workers>) -> Arc<Disk> {
+/// A new file that is polled for, although its disk may not know how, and if `commands` is sent NVMe
+/// commands, although it knows none.
+pub(super) fn polled_file(
+    directory: &Path,
+    size: u64,
+    workers: &Arc<Workers>,
+    commands: bool,
+) -> Arc<Disk> {
     let path = directory.join("volume.img");
     let _ = std::fs::remove_file(&path);
     let disk = file::open(&path, &opening(directory, size, workers)).unwrap();
-    disk.polled()
+    disk.polled(commands)
 }
 
 /// A driver of a new file in memory, if there is a place for one.
@@ -97,19 +104,40 @@ fn a_long_request_to_a_file_in_memory_leaves_others_their_turn() {
 
 #[test]
 fn a_disk_that_cannot_be_polled_is_served_by_interrupts() {
-    let Some(ring) = small_ring() else {
-        eprintln!("skipped: there is no io_uring here");
+    let Some(route) = route_of_busy_file(false) else {
         return;
     };
+    // What the machine's disk can do decides which of the two it is.
+    let refused = route.contains("by interrupts (the kernel refused to poll");
+    assert!(refused || route.contains("polled for (IOPOLL)"), "{route}");
+}
+
+#[test]
+fn a_disk_that_takes_no_nvme_commands_is_served_without() {
+    let Some(route) = route_of_busy_file(true) else {
+        return;
+    };
+    let refused = "not as NVMe commands (one was refused";
+    assert!(route.contains(refused), "{route}");
+}
+
+/// What a file says of its way after it was polled for, and sent commands, and did what it had to.
+fn route_of_busy_file(commands: bool) -> Option<String> {
+    let Some(ring) = small_ring() else {
+        eprintln!("skipped: there is no io_uring here");
+        return None;
+    };
     let (directory, workers) = (tempfile::tempdir().unwrap(), Workers::start(1).unwrap());
-    let disk = polled_file(directory.path(), SIZE, &workers);
-    assert!(disk.route().contains("polled for"), "{}", disk.route());
+    let disk = polled_file(directory.path(), SIZE, &workers, commands);
+    let before = disk.route();
+    assert!(before.contains("polled for"), "{before}");
+    assert_eq!(before.contains(", as NVMe commands"), commands, "{before}");
     let store: Arc<dyn Store> = Arc::clone(&disk) as _;
     let mut driver = Driver::new(store, Some(ring));
     let tokens: Vec<u64> = (0..8)
         .map(|number| {
-            let write = Op::Write { durable: false };
-            driver.start(write, number * 4096, 4096, &[3; 4096])
+            let durable = number % 2 == 1;
+            driver.start(Op::Write { durable }, number * 4096, 4096, &[3; 4096])
         })
         .collect();
     for token in tokens {
@@ -117,10 +145,7 @@ fn a_disk_that_cannot_be_polled_is_served_by_interrupts() {
     }
     assert_eq!(driver.read(0, 8 * 4096).unwrap(), [3; 8 * 4096]);
     driver.run(Op::Flush, 0, 0).unwrap();
-    // What the machine's disk can do decides which of the two it is.
-    let route = disk.route();
-    let refused = route.contains("by interrupts (the kernel refused to poll");
-    assert!(refused || route.contains("polled for (IOPOLL)"), "{route}");
+    Some(disk.route())
 }
 
 #[test]
@@ -135,6 +160,7 @@ fn each_store_tells_its_way() {
     let all = Means {
         ring: true,
         polling: true,
+        nvme_passthrough: true,
         prefault: true,
     };
     // How much of it depends on the memory that the machine has left.

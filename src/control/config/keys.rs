@@ -156,6 +156,7 @@ pub const KEYS: &[Key] = &[
     key("tuning.congestion_control", REACTORS),
     key("tuning.prefault", REACTORS),
     key("tuning.poll_disks", REACTORS),
+    key("tuning.nvme_passthrough", REACTORS),
 ];
 
 /// Where in a configuration something stands.

@@ -328,6 +328,7 @@ fn means(tuning: &Tuning) -> Means {
     Means {
         ring: tuning.engine != Engine::Mio && Ring::probe().is_ok(),
         polling: tuning.poll_disks,
+        nvme_passthrough: tuning.nvme_passthrough,
         prefault: tuning.prefault,
     }
 }
