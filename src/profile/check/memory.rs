@@ -53,10 +53,13 @@ pub(super) fn reserved_huge_pages(host: &Host, _: &Demand<'_>) -> Finding {
 pub(super) fn locked(host: &Host, demand: &Demand<'_>) -> Finding {
     let reactors = demand.cores().len() as u64;
     let arena = demand.tuning().arena_bytes as u64;
-    // Every ring registers the arenas of all reactors, and disks that are polled have one of their own.
+    // Every ring registers the arenas of all reactors; disks that are polled have one of their own, and
+    // NVMe commands another.
     let disks = host.names("/sys/block");
-    let polled = demand.polls_disks() && disks.iter().any(|disk| storage::polls(host, disk));
-    let rings = reactors.saturating_mul(if polled { 2 } else { 1 });
+    let mut polled = disks.iter().filter(|disk| storage::polls(host, disk));
+    let polls = demand.polls_disks() && polled.clone().next().is_some();
+    let sends = demand.sends_nvme_commands() && polled.any(|disk| disk.starts_with("nvme"));
+    let rings = reactors.saturating_mul(1 + u64::from(polls) + u64::from(sends));
     let wanted = rings.saturating_mul(reactors.saturating_mul(arena).saturating_add(RING_BYTES));
     let point = Point::new(
         "locked memory",

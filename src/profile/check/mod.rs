@@ -77,7 +77,7 @@ const NOT_KNOWN: &str = "not known here";
 type Examiner = fn(&Host, &Demand<'_>) -> Finding;
 
 /// Every examiner, in the order of the table.
-const EXAMINERS: [Examiner; 26] = [
+const EXAMINERS: [Examiner; 27] = [
     cores::pinning,
     cores::isolation,
     cores::tickless,
@@ -103,6 +103,7 @@ const EXAMINERS: [Examiner; 26] = [
     storage::io_uring,
     storage::io_uring_setting,
     storage::poll_queues,
+    storage::nvme_passthrough,
     storage::open_files,
 ];
 
@@ -157,6 +158,10 @@ impl<'a> Demand<'a> {
 
     fn polls_disks(&self) -> bool {
         self.uses_io_uring() && self.tuning().poll_disks
+    }
+
+    fn sends_nvme_commands(&self) -> bool {
+        self.polls_disks() && self.tuning().nvme_passthrough
     }
 
     /// `yes` for a profile that spins, else `no`.

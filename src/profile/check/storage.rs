@@ -102,6 +102,47 @@ pub(super) fn poll_queues(host: &Host, demand: &Demand<'_>) -> Finding {
     )
 }
 
+pub(super) fn nvme_passthrough(host: &Host, demand: &Demand<'_>) -> Finding {
+    let sends = demand.sends_nvme_commands();
+    let point = Point::new(
+        "NVMe passthrough",
+        Weight::Low,
+        match sends {
+            true => "Linux 6.12, and /dev/ng* of each disk",
+            false => "any: the profile sends no NVMe commands",
+        },
+        "without it requests go through the block layer; older kernels pin pages for each command",
+    );
+    let disks = host.names("/sys/block");
+    let numbers = disks.iter().filter_map(|disk| disk.strip_prefix("nvme"));
+    let disks: Vec<&str> = numbers.collect();
+    if disks.is_empty() {
+        return point.good("no NVMe disk");
+    }
+    let release = host.text("/proc/sys/kernel/osrelease");
+    let Some((release, version)) = release.as_deref().and_then(version) else {
+        return point.unknown();
+    };
+    let takes = |numbers: &&&str| host.exists(&format!("/dev/ng{numbers}"));
+    let taking = disks.iter().filter(takes).count();
+    point.judged(
+        !sends || (taking == disks.len() && version >= (6, 12)),
+        format!(
+            "Linux {release}; {taking} of {} disks take commands",
+            disks.len()
+        ),
+        "a newer kernel, or nvme_passthrough = false",
+    )
+}
+
+/// A kernel's release, and the first two numbers of it.
+fn version(release: &str) -> Option<(&str, (u32, u32))> {
+    let release = release.trim();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some((release, (major, minor)))
+}
+
 /// Whether the disk of that name has poll queues.
 pub(super) fn polls(host: &Host, disk: &str) -> bool {
     host.number(&format!("/sys/block/{disk}/queue/io_poll")) == Some(1)

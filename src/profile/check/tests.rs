@@ -436,9 +436,47 @@ fn poll_queues_are_wanted_where_there_are_nvme_disks() {
 #[test]
 fn a_polled_disk_locks_the_arenas_once_more() {
     let disk = ("sys/block/nvme0n1/queue/io_poll", "1");
-    let wanted = |fake: Fake| fake.finding("latency", &[2], "locked memory").wanted;
-    assert_eq!(wanted(Fake::new(&[])), "129.0 MiB, with reactors: 1");
-    assert_eq!(wanted(Fake::new(&[disk])), "258.0 MiB, with reactors: 1");
+    let other = ("sys/block/vda/queue/io_poll", "1");
+    let wanted = |disks: &[_], profile| {
+        let found = Fake::new(disks).finding(profile, &[2], "locked memory");
+        found.wanted.split(',').next().unwrap().to_owned()
+    };
+    assert_eq!(wanted(&[], "latency"), "129.0 MiB");
+    assert_eq!(wanted(&[other], "latency"), "258.0 MiB");
+    // And once more for NVMe commands.
+    assert_eq!(wanted(&[disk], "latency"), "387.0 MiB");
+    // Twice 513 MiB.
+    assert_eq!(wanted(&[disk], "throughput"), "1.0 GiB");
+}
+
+#[test]
+fn nvme_disks_are_to_take_commands() {
+    let disk = ("sys/block/nvme0n1/queue/io_poll", "1");
+    let device = ("dev/ng0n1", "");
+    let old = ("proc/sys/kernel/osrelease", "6.1.0-41-amd64\n");
+    let new = ("proc/sys/kernel/osrelease", "6.12.3\n");
+    let found = |files: &[_], profile| Fake::new(files).finding(profile, &[2], "NVMe passthrough");
+    for (files, state) in [
+        (
+            [disk, device, old],
+            "Linux 6.1.0-41-amd64; 1 of 1 disks take commands",
+        ),
+        (
+            [disk, disk, new],
+            "Linux 6.12.3; 0 of 1 disks take commands",
+        ),
+    ] {
+        let found = found(&files, "latency");
+        assert_eq!((found.verdict, &*found.state), (Verdict::Change, state));
+    }
+    for (files, profile) in [
+        (&[disk, device, new][..], "latency"),
+        (&[disk, old], "throughput"),
+        (&[], "latency"),
+    ] {
+        let found = found(files, profile);
+        assert_eq!(found.verdict, Verdict::Good, "{found:?}");
+    }
 }
 
 #[test]
