@@ -57,6 +57,12 @@ is_clean() { umount "$2" && e2fsck -fn "$1"; }
 
 iqn() { holdfast volume show "$1" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["iqn"])'; }
 
+# url VOLUME: of its logical unit.
+url() { echo "iscsi://127.0.0.1:3260/$(iqn "$1")/0"; }
+
+# nvme_interrupts: how many the queues of NVMe disks have raised, but those for administration.
+nvme_interrupts() { awk '/nvme[0-9]q[1-9]/ { for (i = 2; i <= 3; i++) sum += $i } END { print sum + 0 }' /proc/interrupts; }
+
 # start_initiator: the daemons that a host with iSCSI disks runs.
 start_initiator() {
     echo "InitiatorName=iqn.2024-01.test:first" >/etc/iscsi/initiatorname.iscsi

@@ -1,6 +1,7 @@
 """Virtual machines for tests: where their kernel and programs come from, and how one runs."""
 
 import gzip
+import json
 import pathlib
 import platform
 import shutil
@@ -14,6 +15,9 @@ MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "nvme", "crc32c_generi
 DOWNLOAD_SECONDS = 300
 CASE_SECONDS = 300
 DISK_BYTES = 64 << 20
+# What a second disk can't do: a read and a write that fail once, and a block that can't be read at all.
+FLAWS = [{"event": "none", "iotype": kind, "sector": (mib << 20) // 512, "errno": 5, "once": once}
+         for kind, mib, once in (("read", 8, True), ("write", 16, True), ("read", 24, False))]
 QEMU = "qemu-system-x86_64"
 
 
@@ -138,15 +142,17 @@ class Guest:
     def __init__(self, tools, home, case, binary, logs):
         self.tools, self.home, self.case, self.binary = tools, home, case, binary
         self.console, self.reports = logs / f"{case}.console", logs / f"{case}.report"
-        self.disk, self.archive = logs / f"{case}.disk", logs / f"{case}.initramfs"
+        self.disk, self.flawed = logs / f"{case}.disk", logs / f"{case}.flawed"
+        self.archive = logs / f"{case}.initramfs"
         self.report, self.ended, self._process = [], None, None
 
     def __enter__(self):
         for path in (self.console, self.reports):
             path.write_bytes(b"")
         self.archive.write_bytes(initramfs(self.tools, self.home / "init"))
-        with open(self.disk, "wb") as file:
-            file.truncate(DISK_BYTES)
+        for disk in (self.disk, self.flawed):
+            with open(disk, "wb") as file:
+                file.truncate(DISK_BYTES)
         arguments = {"guest": self.home, "case": f"{self.case}.sh", "binary": self.binary}
         words = ["console=ttyS0", "quiet", "panic=-1"]
         words += [f"holdfast.{name}={value}" for name, value in arguments.items()]
@@ -157,7 +163,11 @@ class Guest:
                    "-kernel", str(self.tools.kernel), "-initrd", str(self.archive), "-append", " ".join(words),
                    "-virtfs", self._share("host", "/"), "-virtfs", self._share("packages", self.tools.packages),
                    "-drive", f"file={self.disk},if=none,id=disk,format=raw",
-                   "-device", "nvme,serial=holdfast,drive=disk"]
+                   "-device", "nvme,serial=holdfast,drive=disk",
+                   "-blockdev", json.dumps({
+                       "driver": "blkdebug", "node-name": "flawed", "inject-error": FLAWS,
+                       "image": {"driver": "file", "filename": str(self.flawed)}}),
+                   "-device", "nvme,serial=flawed,drive=flawed"]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.PIPE)
         return self
@@ -190,5 +200,5 @@ class Guest:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        for path in (self.disk, self.archive):
+        for path in (self.disk, self.flawed, self.archive):
             path.unlink(missing_ok=True)
