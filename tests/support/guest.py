@@ -1,6 +1,7 @@
 """Virtual machines for tests: where their kernel and programs come from, and how one runs."""
 
 import gzip
+import hashlib
 import json
 import pathlib
 import platform
@@ -9,7 +10,10 @@ import subprocess
 
 KERNEL_PACKAGE = "linux-image-amd64"
 # What runs in a guest beside what the host has. Unpacked, never installed: some of it would start daemons.
-PACKAGES = ["open-iscsi", "multipath-tools", "sg3-utils", "udev", "e2fsprogs", "hostname", "procps"]
+PACKAGES = ["open-iscsi", "multipath-tools", "sg3-utils", "udev", "e2fsprogs", "hostname", "procps", "fio",
+            "python3-pexpect", "python3-pycurl"]
+# Without what they depend on: most of that is for other clouds' fences than fence_scsi.
+PACKAGES_ALONE = ["fence-agents"]
 MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "nvme", "crc32c_generic", "iscsi_tcp", "sd_mod", "sg",
            "dm-multipath", "scsi_dh_alua", "dm-round-robin", "ext4"]
 DOWNLOAD_SECONDS = 300
@@ -50,7 +54,8 @@ class Tools:
             if shutil.which(program) is None:
                 raise Missing(f"there is no {program}")
         self.directory = pathlib.Path(directory).resolve()
-        self.packages = self.directory / "packages"
+        named = hashlib.sha256(" ".join(PACKAGES + PACKAGES_ALONE).encode()).hexdigest()[:8]
+        self.packages = self.directory / f"packages-{named}"
         name = self._kernel_package()
         self.release = name.removeprefix("linux-image-")
         kernel = self.directory / name
@@ -58,7 +63,7 @@ class Tools:
             self._unpack([name], kernel)
             run("depmod", "-b", str(kernel), self.release)
         if not self.packages.exists():
-            self._unpack_missing(PACKAGES, self.packages)
+            self._unpack_missing(PACKAGES, PACKAGES_ALONE, self.packages)
         busybox = self.directory / "busybox"
         if not busybox.exists():
             self._unpack(["busybox-static"], busybox)
@@ -80,12 +85,13 @@ class Tools:
         run("apt-get", "download", "-q", *names, directory=archives)
         self._extract(archives, place)
 
-    def _unpack_missing(self, names, place):
-        """Those of the packages, and of what they depend on, that are not installed."""
+    def _unpack_missing(self, names, alone, place):
+        """Those of the packages, and of what they depend on, that are not installed; and others by themselves."""
         archives = self.directory / "archives"
         (archives / "partial").mkdir(parents=True, exist_ok=True)
         run("apt-get", "install", "-q", "-y", "--no-install-recommends", "--download-only",
             "-o", f"Dir::Cache::archives={archives}", "-o", "Debug::NoLocking=1", *names)
+        run("apt-get", "download", "-q", *alone, directory=archives)
         self._extract(archives, place, merge_usr)
 
     @staticmethod
