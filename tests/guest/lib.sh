@@ -82,3 +82,26 @@ disk_count() {
     [ "$(disks | wc -l)" = "$1" ] || return
     for disk in $(disks); do [ -b "$disk" ] && blockdev --getsize64 "$disk" || return; done
 }
+
+# two_initiators VOLUME: the kernel logs in as two initiators, whose disks are then in $first and $other.
+two_initiators() {
+    local target
+    target=$(iqn "$1")
+    iscsiadm -m iface -o new -I other && iscsiadm -m iface -o update -I other -n iface.initiatorname -v iqn.2024-01.test:other || return
+    log_in() { iscsiadm -m node -T "$target" -p 127.0.0.1:3260 -I "$1" -o new && iscsiadm -m node -T "$target" -I "$1" --login; }
+    log_in default && wait_for disk_count 1 || return
+    first=$(disks)
+    log_in other && wait_for disk_count 2 || return
+    other=$(disks | grep -vx "$first")
+}
+
+# write_on DISK: writes its first MiB all the time, each time another byte everywhere, until it may not.
+write_on() {
+    local byte=0
+    while :; do
+        byte=$((byte % 255 + 1))
+        head -c 1048576 /dev/zero | tr '\0' "\\$(printf %03o $byte)" |
+            dd of="$1" bs=1M oflag=direct status=none || return 0
+        : >/run/written
+    done
+}
