@@ -2,9 +2,9 @@
 
 use super::arenas::RegisteredArenas;
 use super::flight::{Flights, accepted};
-use super::nvme::{self, NvmeRing};
+use super::nvme;
 use super::op::{Op, Owner, Token};
-use super::polled::PolledRing;
+use super::polled::PolledRings;
 use super::probe::{self, Features, Unavailable};
 use super::provided::ProvidedBuffers;
 use super::setup;
@@ -74,7 +74,7 @@ struct Reaped {
 }
 
 /// An entry of a completion queue, however long those are.
-struct Entry {
+pub(super) struct Entry {
     user_data: u64,
     result: i32,
     flags: u32,
@@ -102,7 +102,7 @@ impl From<cqueue::Entry32> for Entry {
 }
 
 /// Completions that wait to be fetched, by owner.
-struct Completed {
+pub(super) struct Completed {
     queues: [VecDeque<Reaped>; Owner::COUNT],
     count: usize,
 }
@@ -116,7 +116,7 @@ impl Completed {
     }
 
     /// Sorts in what the kernel completed.
-    fn take_in(&mut self, entries: impl Iterator<Item: Into<Entry>>, flights: &Flights) {
+    pub(super) fn take_in(&mut self, entries: impl Iterator<Item: Into<Entry>>, flights: &Flights) {
         for entry in entries {
             let Entry {
                 user_data,
@@ -153,9 +153,7 @@ impl Completed {
 pub struct Ring {
     ring: IoUring,
     /// Beside it, for disks that are polled.
-    pub(super) polled: Option<PolledRing>,
-    /// And for NVMe commands.
-    pub(super) nvme: Option<NvmeRing>,
+    pub(super) polled: Option<Box<PolledRings>>,
     pub(super) flights: Flights,
     completed: Completed,
     pub(super) arenas: RegisteredArenas,
@@ -216,7 +214,6 @@ impl Ring {
             ring,
             flights: Flights::new(config.in_flight),
             polled: None,
-            nvme: None,
             completed: Completed::with_room(config.in_flight as usize),
             arenas: RegisteredArenas::default(),
             provided,
@@ -308,9 +305,6 @@ impl Ring {
     pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         if let Some(polled) = &mut self.polled {
             polled.poll()?;
-        }
-        if let Some(nvme) = &mut self.nvme {
-            nvme.poll()?;
         }
         self.reap();
         let wait = wait.filter(|_| self.completed.count == 0 && !self.is_polling());
@@ -449,16 +443,12 @@ impl Ring {
     }
 
     /// Takes in what the kernel completed.
+    #[inline]
     fn reap(&mut self) {
-        let Self {
-            completed, flights, ..
-        } = self;
-        completed.take_in(self.ring.completion(), flights);
+        self.completed
+            .take_in(self.ring.completion(), &self.flights);
         if let Some(polled) = &mut self.polled {
-            polled.reap(|entries| completed.take_in(entries, flights));
-        }
-        if let Some(nvme) = &mut self.nvme {
-            nvme.reap(|entries| completed.take_in(entries, flights));
+            polled.reap(&mut self.completed, &self.flights);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A third ring, for commands straight to an NVMe namespace (`IORING_OP_URING_CMD`): no block layer in
+//! A ring for commands straight to an NVMe namespace (`IORING_OP_URING_CMD`): no block layer in
 //! between.
 //!
 //! The namespace's character device takes them, and completions are polled for as those of its block device
@@ -42,8 +42,9 @@ impl Ring {
     /// # Errors
     /// When the kernel grants no such ring (before Linux 5.19).
     pub fn enable_nvme(&mut self) -> io::Result<()> {
-        if self.nvme.is_none() {
-            self.nvme = Some(NvmeRing::new(&self.arenas)?);
+        let rings = self.polled.get_or_insert_default();
+        if rings.nvme.is_none() {
+            rings.nvme = Some(NvmeRing::new(&self.arenas)?);
         }
         Ok(())
     }
@@ -70,7 +71,8 @@ impl Ring {
         namespace: Namespace,
         registered: bool,
     ) -> Result<Ticket, Op> {
-        let Some(ring) = &mut self.nvme else {
+        let rings = self.polled.as_mut();
+        let Some(ring) = rings.and_then(|rings| rings.nvme.as_mut()) else {
             return Err(op);
         };
         let arenas = registered.then(|| ring.arenas());

@@ -1,4 +1,4 @@
-//! A second ring for disks whose completions are asked for (`IORING_SETUP_IOPOLL`).
+//! Rings for disks whose completions are asked for (`IORING_SETUP_IOPOLL`).
 //!
 //! Such a ring takes nothing but reads and writes with direct I/O, on files whose device has poll
 //! queues, and yields their completions only when it is entered. So it stands beside the ring that
@@ -6,7 +6,9 @@
 //! and is made when the first disk asks for it. Nothing in it can be cancelled: devices answer.
 
 use super::arenas::RegisteredArenas;
-use super::core::{Ring, Ticket};
+use super::core::{Completed, Entry, Ring, Ticket};
+use super::flight::Flights;
+use super::nvme::NvmeRing;
 use super::op::{Op, Token};
 use io_uring::{IoUring, cqueue, squeue};
 use std::io;
@@ -81,24 +83,57 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> PolledRing<S, C> {
         }
     }
 
-    /// Operations whose completions have not been passed on.
-    const fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
     /// The arenas that are registered with it.
     pub(super) const fn arenas(&self) -> &RegisteredArenas {
         &self.arenas
     }
 
-    /// Passes the completions on.
-    pub(super) fn reap(&mut self, take_in: impl FnOnce(cqueue::CompletionQueue<'_, C>)) {
+    fn reap(&mut self, completed: &mut Completed, flights: &Flights)
+    where
+        C: Into<Entry>,
+    {
         if self.in_flight == 0 {
             return;
         }
         let entries = self.ring.completion();
         self.in_flight -= entries.len();
-        take_in(entries);
+        completed.take_in(entries, flights);
+    }
+}
+
+/// All of them. Each is made when a disk first asks for it.
+#[derive(Default)]
+pub(super) struct PolledRings {
+    block: Option<PolledRing>,
+    pub(super) nvme: Option<NvmeRing>,
+}
+
+impl PolledRings {
+    /// Hands over what was submitted and asks the devices once. Out of line, for ticks without such disks.
+    #[inline(never)]
+    pub(super) fn poll(&mut self) -> io::Result<()> {
+        if let Some(ring) = &mut self.block {
+            ring.poll()?;
+        }
+        self.nvme.as_mut().map_or(Ok(()), PolledRing::poll)
+    }
+
+    /// Passes the completions on. Out of line, as [`PolledRings::poll`].
+    #[inline(never)]
+    pub(super) fn reap(&mut self, completed: &mut Completed, flights: &Flights) {
+        if let Some(ring) = &mut self.block {
+            ring.reap(completed, flights);
+        }
+        if let Some(ring) = &mut self.nvme {
+            ring.reap(completed, flights);
+        }
+    }
+
+    #[inline(never)]
+    fn is_polling(&self) -> bool {
+        let in_flight = |ring: Option<usize>| ring.is_some_and(|operations| operations > 0);
+        in_flight(self.block.as_ref().map(|ring| ring.in_flight))
+            || in_flight(self.nvme.as_ref().map(|ring| ring.in_flight))
     }
 }
 
@@ -108,8 +143,9 @@ impl Ring {
     /// # Errors
     /// When the kernel grants no such ring.
     pub fn enable_polling(&mut self) -> io::Result<()> {
-        if self.polled.is_none() {
-            self.polled = Some(PolledRing::new(&self.arenas)?);
+        let rings = self.polled.get_or_insert_default();
+        if rings.block.is_none() {
+            rings.block = Some(PolledRing::new(&self.arenas)?);
         }
         Ok(())
     }
@@ -129,19 +165,19 @@ impl Ring {
             matches!(op, Op::Read { .. } | Op::Write { .. }),
             "only reads and writes can be polled for"
         );
-        let Some(polled) = &mut self.polled else {
+        let rings = self.polled.as_mut();
+        let Some(ring) = rings.and_then(|rings| rings.block.as_mut()) else {
             return Err(op);
         };
-        let (key, entry) = self.flights.take_off(op, token, &polled.arenas)?;
-        let entered = polled.push(&entry);
+        let (key, entry) = self.flights.take_off(op, token, &ring.arenas)?;
+        let entered = ring.push(&entry);
         self.flights.ticket(key, entered)
     }
 
     /// Whether a completion is polled for: who would wait for something else as well must come back.
     #[must_use]
     pub fn is_polling(&self) -> bool {
-        let polled = self.polled.as_ref().map_or(0, PolledRing::in_flight);
-        let commands = self.nvme.as_ref().map_or(0, PolledRing::in_flight);
-        polled + commands > 0
+        let rings = self.polled.as_ref();
+        rings.is_some_and(|rings| rings.is_polling())
     }
 }
