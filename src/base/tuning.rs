@@ -250,7 +250,7 @@ pub struct DirectSockets(u32);
 #[serde(try_from = "String", into = "String")]
 pub struct CongestionControl(Option<String>);
 
-const DIRECT_SOCKETS_MAX: u32 = 256;
+const DIRECT_SOCKETS_MAX: u32 = 4096;
 /// `TCP_CA_NAME_MAX` of the kernel, without its closing zero.
 const CONGESTION_CONTROL_CHARS_MAX: usize = 15;
 const SYSTEM: &str = "system";

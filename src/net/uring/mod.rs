@@ -5,12 +5,12 @@
 //! in the cache, and grows when it runs out. Where the kernel takes none (before Linux 5.19), sockets
 //! are polled for readiness and received from directly.
 //!
-//! While the reactor polls, a few sockets are *direct*: system calls of their own receive and send at
-//! once. A direct socket that is silent for a while gives its place up if there are others, and waits
-//! in the ring like them; the next one that speaks takes the place. When more sockets speak than there
-//! are places, none is direct, so that all are served alike.
+//! While the reactor polls, some sockets are *direct* ([`places`]): system calls of their own receive and
+//! send at once. When more sockets speak than there are places, none is direct, so that all are served
+//! alike.
 
 mod accepting;
+mod places;
 mod transfer;
 
 use super::direct::Sender;
@@ -22,10 +22,10 @@ use crate::base::gather::{Gather, Lender};
 use crate::base::slots::{SlotKey, Slots};
 use crate::reactor::Driver;
 use crate::ring::{FileHandle, Owner, Ring, Ticket};
+use places::{Places, Speaker};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -35,11 +35,6 @@ const COMPLETIONS_PER_POLL: usize = 1024;
 const LENT_MIN: usize = 8;
 /// How long until a receive that found no buffer is tried again, if nothing happens before.
 const STARVED_RETRY: Duration = Duration::from_millis(1);
-/// How long a direct socket may be silent before it makes way for others.
-const DIRECT_PATIENCE: Duration = Duration::from_millis(1);
-/// How long no socket is direct after one spoke for which there was no place: the others would be
-/// served several times as often as it.
-const CROWD_PATIENCE: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 enum Receiving {
@@ -71,9 +66,8 @@ struct Socket {
     bytes_max: usize,
     /// Whether the last receive left nothing behind.
     likely_empty: bool,
-    /// Whether it is received from and sent to by system calls of its own, and when that last
-    /// brought something.
-    direct: Option<Instant>,
+    /// Whether it is received from and sent to by system calls of its own.
+    speaker: Speaker,
     /// What is in flight is being taken back.
     withdrawal: Option<Withdrawal>,
     ending: Option<Ending>,
@@ -108,18 +102,15 @@ pub(super) struct UringNet {
     lent_max: usize,
     /// Sockets with something queued.
     queue: VecDeque<SlotKey>,
-    /// How many sockets are direct, and until when none is to be.
-    direct: usize,
-    crowded_until: Instant,
-    /// Sockets to be tried in each tick, and the places of those that have not been in this.
-    polled: Vec<SlotKey>,
-    untried: Range<usize>,
+    /// Who is direct.
+    places: Places,
+    /// Sockets to be tried in each tick, in turn, and how many of the first ones have not been in this.
+    polled: VecDeque<SlotKey>,
+    untried: usize,
     /// Events that came up between polls.
     pending: Vec<NetEvent>,
     sender: Sender,
     retry_at: Option<Instant>,
-    /// Of the last poll.
-    now: Instant,
 }
 
 /// The ring is there: `new` saw it.
@@ -147,11 +138,9 @@ impl UringNet {
             lent_wanted: LENT_MIN.min(lent_max),
             lent_max,
             queue: VecDeque::new(),
-            direct: 0,
-            crowded_until: Instant::ZERO,
-            polled: Vec::new(),
-            untried: 0..0,
-            now: Instant::ZERO,
+            places: Places::new(polled),
+            polled: VecDeque::new(),
+            untried: 0,
             pending: Vec::new(),
             sender: Sender::default(),
             retry_at: None,
@@ -211,7 +200,7 @@ impl UringNet {
             sending: Sending::No,
             bytes_max: 0,
             likely_empty: false,
-            direct: None,
+            speaker: Speaker::new(),
             withdrawal: None,
             ending: None,
         };
@@ -283,7 +272,6 @@ impl UringNet {
     }
 
     pub(super) fn receive(&mut self, driver: &mut Driver, id: SocketId, bytes_max: usize) {
-        let (has_room, is_crowded) = (!self.is_full(), self.is_crowded());
         let Some(socket) = self.sockets.get_mut(id.0) else {
             return;
         };
@@ -291,15 +279,10 @@ impl UringNet {
             return;
         }
         socket.bytes_max = bytes_max;
-        if is_crowded && socket.direct.take().is_some() {
-            self.direct -= 1;
-        } else if !is_crowded && has_room && socket.direct.is_none() {
-            socket.direct = Some(self.now);
-            self.direct += 1;
-        }
-        if socket.direct.is_some() {
+        self.places.assign(&mut socket.speaker);
+        if socket.speaker.is_direct() {
             socket.receiving = Receiving::Polled;
-            self.polled.push(id.0);
+            self.polled.push_back(id.0);
         } else {
             self.start_receive(ring(driver), id.0);
         }
@@ -323,7 +306,7 @@ impl UringNet {
             "one send at a time on a socket"
         );
         let mut sent = 0;
-        if socket.direct.is_some() {
+        if socket.speaker.is_direct() {
             // An error comes again from the ring, and is dealt with there.
             if let Ok(Some(bytes)) = self.sender.send(&socket.handle, &gather, 0, lender) {
                 sent = bytes;
@@ -342,7 +325,7 @@ impl UringNet {
     pub(super) fn sends_at_once(&self, id: SocketId) -> bool {
         self.sockets
             .get(id.0)
-            .is_some_and(|socket| socket.direct.is_some())
+            .is_some_and(|socket| socket.speaker.is_direct())
     }
 
     pub(super) fn close(&mut self, driver: &mut Driver, id: SocketId) {
@@ -350,7 +333,7 @@ impl UringNet {
     }
 
     pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
-        self.untried = 0..0;
+        self.untried = 0;
         for key in std::mem::take(&mut self.polled) {
             if self.sockets.get(key).is_some_and(Socket::is_polled) {
                 self.start_receive(ring(driver), key);
@@ -361,7 +344,7 @@ impl UringNet {
 
     pub(super) fn poll(&mut self, driver: &mut Driver, now: Instant, events: &mut Vec<NetEvent>) {
         let ring = ring(driver);
-        self.now = now;
+        self.places.begin(now);
         for _ in 0..COMPLETIONS_PER_POLL {
             let Some(completion) = ring.completion(Owner::Net) else {
                 break;
@@ -377,7 +360,7 @@ impl UringNet {
         if !self.queue.is_empty() {
             self.run_queue(ring, now);
         }
-        self.untried = 0..self.polled.len();
+        self.untried = self.polled.len();
         if !self.pending.is_empty() {
             events.append(&mut self.pending);
         }
@@ -387,18 +370,9 @@ impl UringNet {
         self.receive_directly(ring(driver))
     }
 
-    const fn is_full(&self) -> bool {
-        self.direct >= self.config.direct_sockets_max as usize
-    }
-
-    /// Whether more sockets speak than can be direct.
-    fn is_crowded(&self) -> bool {
-        self.now < self.crowded_until
-    }
-
     fn remove(&mut self, key: SlotKey) -> Option<Socket> {
-        let socket = self.sockets.remove(key)?;
-        self.direct -= usize::from(socket.direct.is_some());
+        let mut socket = self.sockets.remove(key)?;
+        self.places.give_up(&mut socket.speaker);
         Some(socket)
     }
 

@@ -1,6 +1,6 @@
 //! Receives and sends: starting them, and what becomes of them.
 
-use super::{CROWD_PATIENCE, DIRECT_PATIENCE, Receiving, STARVED_RETRY, Sending, UringNet};
+use super::{Receiving, STARVED_RETRY, Sending, UringNet};
 use crate::base::clock::Instant;
 use crate::base::gather::Gather;
 use crate::base::slots::SlotKey;
@@ -42,7 +42,6 @@ impl UringNet {
         bytes: Option<RecvBuffer>,
         more: bool,
     ) {
-        let now = self.now;
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
@@ -50,14 +49,10 @@ impl UringNet {
         socket.likely_empty = !more;
         let wanted = socket.ending.is_none();
         let withdrawn = socket.withdrawal.is_some();
-        let direct = socket.direct.is_some();
         match (result, bytes) {
             (Err(error), None) if withdrawn && (is_passing(&error) || was_taken_back(&error)) => {}
             (Ok(1..), Some(bytes)) if wanted => {
-                let left_out = !direct && self.is_full();
-                if left_out && self.config.direct_sockets_max > 0 {
-                    self.crowded_until = now + CROWD_PATIENCE;
-                }
+                self.places.spoke(&mut socket.speaker);
                 self.pending.push(NetEvent::Received {
                     id: SocketId(key),
                     bytes,
@@ -98,7 +93,7 @@ impl UringNet {
         match result {
             Ok(_) if socket.ending.is_none() => {
                 socket.receiving = Receiving::Polled;
-                self.polled.push(key);
+                self.polled.push_back(key);
             }
             Ok(_) => self.finish(key),
             Err(error) => self.end(ring, key, Some(error), true),
@@ -259,55 +254,52 @@ impl UringNet {
     /// [`UringNet::poll`] have been tried. Those that have nothing stay on the list, unless others want
     /// their place.
     pub(super) fn receive_directly(&mut self, ring: &mut Ring) -> Option<NetEvent> {
-        if self.untried.is_empty() {
+        if self.untried == 0 {
             return None;
         }
         let mut buffer = self.pool.allocate_direct()?;
-        let (now, is_crowded) = (self.now, self.is_crowded());
-        let others = self.sockets.len() > self.direct;
-        while !self.untried.is_empty() {
-            let at = self.untried.start;
-            let key = self.polled[at];
+        while self.untried > 0 {
+            self.untried -= 1;
+            let Some(key) = self.polled.pop_front() else {
+                break;
+            };
+            let others = self.sockets.len() > self.places.taken();
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
-                self.strike_out(at);
                 continue;
             };
             buffer.set_len(socket.bytes_max.clamp(1, buffer.capacity()));
-            let received = direct::receive(&socket.handle, &mut buffer);
-            let silent = |since| now.since(since) > DIRECT_PATIENCE;
-            let makes_way = |since| is_crowded || (others && silent(since));
-            if matches!(received, Ok(None)) && !socket.direct.is_some_and(makes_way) {
-                self.untried.start += 1;
-                continue;
-            }
-            socket.receiving = Receiving::No;
-            match received {
+            match direct::receive(&socket.handle, &mut buffer) {
+                Ok(None)
+                    if !socket.speaker.is_direct()
+                        || self.places.keeps(&mut socket.speaker, others) =>
+                {
+                    self.polled.push_back(key);
+                }
                 Ok(None) => {
-                    socket.direct = None;
-                    self.direct -= 1;
+                    socket.receiving = Receiving::No;
+                    self.places.give_up(&mut socket.speaker);
                     self.start_receive(ring, key);
                 }
                 Ok(Some(1..)) => {
-                    socket.direct = socket.direct.map(|_| now);
-                    self.strike_out(at);
+                    socket.receiving = Receiving::No;
+                    self.places.spoke(&mut socket.speaker);
                     return Some(NetEvent::Received {
                         id: SocketId(key),
                         bytes: RecvBuffer::new(buffer),
                     });
                 }
-                Ok(_) => self.end(ring, key, None, false),
-                Err(error) => self.end(ring, key, Some(error), true),
+                Ok(_) => {
+                    socket.receiving = Receiving::No;
+                    self.end(ring, key, None, false);
+                }
+                Err(error) => {
+                    socket.receiving = Receiving::No;
+                    self.end(ring, key, Some(error), true);
+                }
             }
-            self.strike_out(at);
         }
         self.pool.give_back(buffer);
         None
-    }
-
-    /// Takes a socket off the list of those that are polled, of which it is the next to be tried.
-    fn strike_out(&mut self, at: usize) {
-        self.polled.remove(at);
-        self.untried.end -= 1;
     }
 }
 
