@@ -95,13 +95,14 @@ two_initiators() {
     other=$(disks | grep -vx "$first")
 }
 
-# write_on DISK: writes its first MiB all the time, each time another byte everywhere, until it may not.
+# write_on DISK: writes its first MiB all the time, each time another byte everywhere, until it may not. Of what
+# a pipe gives in pieces, dd would write shorter ones through the page cache, and hear of no error.
 write_on() {
     local byte=0
     while :; do
         byte=$((byte % 255 + 1))
         head -c 1048576 /dev/zero | tr '\0' "\\$(printf %03o $byte)" |
-            dd of="$1" bs=1M oflag=direct status=none || return 0
+            dd of="$1" bs=1M iflag=fullblock oflag=direct status=none || return 0
         : >/run/written
     done
 }
