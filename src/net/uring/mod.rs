@@ -26,6 +26,7 @@ use places::{Places, Speaker};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -104,9 +105,9 @@ pub(super) struct UringNet {
     queue: VecDeque<SlotKey>,
     /// Who is direct.
     places: Places,
-    /// Sockets to be tried in each tick, in turn, and how many of the first ones have not been in this.
+    /// Sockets to be tried in each tick, and the places of those that have not been in this.
     polled: VecDeque<SlotKey>,
-    untried: usize,
+    untried: Range<usize>,
     /// Events that came up between polls.
     pending: Vec<NetEvent>,
     sender: Sender,
@@ -140,7 +141,7 @@ impl UringNet {
             queue: VecDeque::new(),
             places: Places::new(polled),
             polled: VecDeque::new(),
-            untried: 0,
+            untried: 0..0,
             pending: Vec::new(),
             sender: Sender::default(),
             retry_at: None,
@@ -333,7 +334,7 @@ impl UringNet {
     }
 
     pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
-        self.untried = 0;
+        self.untried = 0..0;
         for key in std::mem::take(&mut self.polled) {
             if self.sockets.get(key).is_some_and(Socket::is_polled) {
                 self.start_receive(ring(driver), key);
@@ -360,7 +361,7 @@ impl UringNet {
         if !self.queue.is_empty() {
             self.run_queue(ring, now);
         }
-        self.untried = self.polled.len();
+        self.untried = 0..self.polled.len();
         if !self.pending.is_empty() {
             events.append(&mut self.pending);
         }

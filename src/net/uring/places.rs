@@ -141,7 +141,7 @@ impl Places {
             speaker.streak = 0;
         }
         let silent = others && self.now.since(speaker.at) > PATIENCE;
-        self.may_be_direct(*speaker) && self.taken <= self.open_to(*speaker) && !silent
+        !silent && self.taken <= self.open_to(*speaker) && self.may_be_direct(*speaker)
     }
 }
 

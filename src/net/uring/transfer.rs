@@ -254,48 +254,45 @@ impl UringNet {
     /// [`UringNet::poll`] have been tried. Those that have nothing stay on the list, unless others want
     /// their place.
     pub(super) fn receive_directly(&mut self, ring: &mut Ring) -> Option<NetEvent> {
-        if self.untried == 0 {
+        if self.untried.is_empty() {
             return None;
         }
         let mut buffer = self.pool.allocate_direct()?;
-        while self.untried > 0 {
-            self.untried -= 1;
-            let Some(key) = self.polled.pop_front() else {
-                break;
-            };
-            let others = self.sockets.len() > self.places.taken();
+        let others = self.sockets.len() > self.places.taken();
+        while !self.untried.is_empty() {
+            let at = self.untried.start;
+            let key = self.polled[at];
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
+                self.polled.remove(at);
+                self.untried.end -= 1;
                 continue;
             };
             buffer.set_len(socket.bytes_max.clamp(1, buffer.capacity()));
-            match direct::receive(&socket.handle, &mut buffer) {
-                Ok(None)
-                    if !socket.speaker.is_direct()
-                        || self.places.keeps(&mut socket.speaker, others) =>
-                {
-                    self.polled.push_back(key);
-                }
+            let received = direct::receive(&socket.handle, &mut buffer);
+            if matches!(received, Ok(None))
+                && (!socket.speaker.is_direct() || self.places.keeps(&mut socket.speaker, others))
+            {
+                self.untried.start += 1;
+                continue;
+            }
+            socket.receiving = Receiving::No;
+            // In a crowd that speaks, it is the first one.
+            self.polled.remove(at);
+            self.untried.end -= 1;
+            match received {
                 Ok(None) => {
-                    socket.receiving = Receiving::No;
                     self.places.give_up(&mut socket.speaker);
                     self.start_receive(ring, key);
                 }
                 Ok(Some(1..)) => {
-                    socket.receiving = Receiving::No;
                     self.places.spoke(&mut socket.speaker);
                     return Some(NetEvent::Received {
                         id: SocketId(key),
                         bytes: RecvBuffer::new(buffer),
                     });
                 }
-                Ok(_) => {
-                    socket.receiving = Receiving::No;
-                    self.end(ring, key, None, false);
-                }
-                Err(error) => {
-                    socket.receiving = Receiving::No;
-                    self.end(ring, key, Some(error), true);
-                }
+                Ok(_) => self.end(ring, key, None, false),
+                Err(error) => self.end(ring, key, Some(error), true),
             }
         }
         self.pool.give_back(buffer);
