@@ -11,7 +11,7 @@ need "its disk is there" wait_for disk_count 1
 disk=$(disks)
 
 cd /run || exit
-check "reads are measured" "$bench" --time 1s --ramp 0s --output first.json "$disk"
+check "reads are measured" "$bench" --time 1s --ramp 0s --output first.json "$disk" 128k-read
 check "no write is without leave" refused "$bench" --time 1s --ramp 0s "$disk" 4k-randwrite
 check "reads and writes are, with leave" "$bench" --time 1s --ramp 0s --output second.json --destroy-everything-on-it "$disk"
 check "a page is made of both" holdfast bench report before=first.json after=second.json --output page.html
