@@ -22,11 +22,10 @@ use crate::base::gather::{Gather, Lender};
 use crate::base::slots::{SlotKey, Slots};
 use crate::reactor::Driver;
 use crate::ring::{FileHandle, Owner, Ring, Ticket};
-use places::{Places, Speaker};
+use places::{Places, Speaker, Turns};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -34,6 +33,9 @@ use std::time::Duration;
 const COMPLETIONS_PER_POLL: usize = 1024;
 /// Buffers lent at first.
 const LENT_MIN: usize = 8;
+/// Buffers that are not lent where there are direct sockets: each of these gives back what it was given
+/// before the next one is tried.
+const KEPT_BACK: usize = 16;
 /// How long until a receive that found no buffer is tried again, if nothing happens before.
 const STARVED_RETRY: Duration = Duration::from_millis(1);
 
@@ -105,9 +107,8 @@ pub(super) struct UringNet {
     queue: VecDeque<SlotKey>,
     /// Who is direct.
     places: Places,
-    /// Sockets to be tried in each tick, and the places of those that have not been in this.
-    polled: VecDeque<SlotKey>,
-    untried: Range<usize>,
+    /// Sockets to be tried in each tick.
+    turns: Turns,
     /// Events that came up between polls.
     pending: Vec<NetEvent>,
     sender: Sender,
@@ -129,8 +130,8 @@ impl UringNet {
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let buffers = config.receive_bytes / RECEIVE_BYTES;
-        let polled = config.direct_sockets_max as usize;
-        let lent_max = buffers - polled.min(buffers / 2);
+        let direct = config.direct_sockets_max as usize;
+        let lent_max = buffers - direct.min(KEPT_BACK).min(buffers / 2);
         let mut net = Self {
             sockets: Slots::bounded(config.sockets_max),
             listeners: Slots::bounded(LISTENERS_MAX),
@@ -139,9 +140,8 @@ impl UringNet {
             lent_wanted: LENT_MIN.min(lent_max),
             lent_max,
             queue: VecDeque::new(),
-            places: Places::new(polled),
-            polled: VecDeque::new(),
-            untried: 0..0,
+            places: Places::new(direct),
+            turns: Turns::default(),
             pending: Vec::new(),
             sender: Sender::default(),
             retry_at: None,
@@ -283,7 +283,7 @@ impl UringNet {
         self.places.assign(&mut socket.speaker);
         if socket.speaker.is_direct() {
             socket.receiving = Receiving::Polled;
-            self.polled.push_back(id.0);
+            self.turns.join(id.0);
         } else {
             self.start_receive(ring(driver), id.0);
         }
@@ -334,8 +334,7 @@ impl UringNet {
     }
 
     pub(super) fn park(&mut self, driver: &mut Driver) -> bool {
-        self.untried = 0..0;
-        for key in std::mem::take(&mut self.polled) {
+        for key in self.turns.disband() {
             if self.sockets.get(key).is_some_and(Socket::is_polled) {
                 self.start_receive(ring(driver), key);
             }
@@ -361,7 +360,7 @@ impl UringNet {
         if !self.queue.is_empty() {
             self.run_queue(ring, now);
         }
-        self.untried = 0..self.polled.len();
+        self.turns.begin();
         if !self.pending.is_empty() {
             events.append(&mut self.pending);
         }

@@ -1,4 +1,4 @@
-//! Which sockets are direct.
+//! Which sockets are direct, and whose turn it is.
 //!
 //! A few may be, as long as nobody else speaks. Beyond these, a call for each socket in every round is worth
 //! it only for one that speaks in most of them, as in a crowd under full load: there it saves what the ring
@@ -6,6 +6,9 @@
 //! and whoever speaks waits for them.
 
 use crate::base::clock::Instant;
+use crate::base::slots::SlotKey;
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 /// So many are direct that speak now and then.
@@ -81,10 +84,6 @@ impl Places {
         self.round += 1;
     }
 
-    pub(super) const fn taken(&self) -> usize {
-        self.taken
-    }
-
     /// A socket has spoken.
     #[inline]
     pub(super) fn spoke(&mut self, speaker: &mut Speaker) {
@@ -134,14 +133,69 @@ impl Places {
         self.taken -= usize::from(std::mem::take(&mut speaker.is_direct));
     }
 
-    /// Whether a socket that had nothing to say keeps its place, if there are `others` without one.
+    /// Whether all of so many sockets keep their places for now, whatever they say.
+    pub(super) fn all_keep(&self, sockets: usize) -> bool {
+        sockets <= self.taken && self.taken <= FEW && self.now >= self.crowded_until
+    }
+
+    /// Whether a direct socket that had nothing to say keeps its place, one of so many sockets.
     #[inline]
-    pub(super) fn keeps(&self, speaker: &mut Speaker, others: bool) -> bool {
+    pub(super) fn keeps(&self, speaker: &mut Speaker, sockets: usize) -> bool {
         if self.round - speaker.round > SILENT_ROUNDS_MAX {
             speaker.streak = 0;
         }
-        let silent = others && self.now.since(speaker.at) > PATIENCE;
+        let silent = sockets > self.taken && self.now.since(speaker.at) > PATIENCE;
         !silent && self.taken <= self.open_to(*speaker) && self.may_be_direct(*speaker)
+    }
+}
+
+/// The sockets that are tried in every round, in turn.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    sockets: VecDeque<SlotKey>,
+    /// The places of those that have not been in this round.
+    untried: Range<usize>,
+}
+
+impl Turns {
+    /// Is tried from the next round on.
+    #[inline]
+    pub(super) fn join(&mut self, socket: SlotKey) {
+        self.sockets.push_back(socket);
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.untried = 0..self.sockets.len();
+    }
+
+    /// Whose turn it is; nobody's once all have been tried.
+    #[inline]
+    pub(super) fn current(&self) -> Option<SlotKey> {
+        let at = (!self.untried.is_empty()).then_some(self.untried.start)?;
+        self.sockets.get(at).copied()
+    }
+
+    /// Whose turn it was is tried again in the next round.
+    #[inline]
+    pub(super) const fn stay(&mut self) {
+        self.untried.start += 1;
+    }
+
+    /// Whose turn it was is not.
+    #[inline]
+    pub(super) fn leave(&mut self) {
+        // In a crowd that speaks, it is always the first one.
+        match self.untried.start {
+            0 => self.sockets.pop_front(),
+            at => self.sockets.remove(at),
+        };
+        self.untried.end -= 1;
+    }
+
+    /// All leave.
+    pub(super) fn disband(&mut self) -> VecDeque<SlotKey> {
+        self.untried = 0..0;
+        std::mem::take(&mut self.sockets)
     }
 }
 
@@ -169,19 +223,22 @@ mod tests {
             now = now + ROUND;
             places.begin(now);
             for (index, speaker) in speakers.iter_mut().enumerate() {
-                let others = places.taken() < sockets;
                 if speaks(round, index) {
                     places.spoke(speaker);
                     places.assign(speaker);
-                } else if speaker.is_direct() && !places.keeps(speaker, others) {
+                    continue;
+                }
+                let all_keep = places.all_keep(sockets);
+                if speaker.is_direct() && !places.keeps(speaker, sockets) {
+                    assert!(!all_keep);
                     places.give_up(speaker);
                 }
             }
             let direct = speakers.iter().filter(|speaker| speaker.is_direct());
-            assert_eq!(direct.count(), places.taken());
+            assert_eq!(direct.count(), places.taken);
         }
         let last = speakers.last().is_some_and(|speaker| speaker.is_direct());
-        (places.taken(), last)
+        (places.taken, last)
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl UringNet {
         match result {
             Ok(_) if socket.ending.is_none() => {
                 socket.receiving = Receiving::Polled;
-                self.polled.push_back(key);
+                self.turns.join(key);
             }
             Ok(_) => self.finish(key),
             Err(error) => self.end(ring, key, Some(error), true),
@@ -254,31 +254,26 @@ impl UringNet {
     /// [`UringNet::poll`] have been tried. Those that have nothing stay on the list, unless others want
     /// their place.
     pub(super) fn receive_directly(&mut self, ring: &mut Ring) -> Option<NetEvent> {
-        if self.untried.is_empty() {
-            return None;
-        }
+        self.turns.current()?;
         let mut buffer = self.pool.allocate_direct()?;
-        let others = self.sockets.len() > self.places.taken();
-        while !self.untried.is_empty() {
-            let at = self.untried.start;
-            let key = self.polled[at];
+        let sockets = self.sockets.len();
+        let all_keep = self.places.all_keep(sockets);
+        while let Some(key) = self.turns.current() {
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.is_polled()) else {
-                self.polled.remove(at);
-                self.untried.end -= 1;
+                self.turns.leave();
                 continue;
             };
             buffer.set_len(socket.bytes_max.clamp(1, buffer.capacity()));
             let received = direct::receive(&socket.handle, &mut buffer);
+            let speaker = &mut socket.speaker;
             if matches!(received, Ok(None))
-                && (!socket.speaker.is_direct() || self.places.keeps(&mut socket.speaker, others))
+                && (all_keep || !speaker.is_direct() || self.places.keeps(speaker, sockets))
             {
-                self.untried.start += 1;
+                self.turns.stay();
                 continue;
             }
+            self.turns.leave();
             socket.receiving = Receiving::No;
-            // In a crowd that speaks, it is the first one.
-            self.polled.remove(at);
-            self.untried.end -= 1;
             match received {
                 Ok(None) => {
                     self.places.give_up(&mut socket.speaker);
