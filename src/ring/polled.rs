@@ -88,6 +88,10 @@ impl<S: squeue::EntryMarker, C: cqueue::EntryMarker> PolledRing<S, C> {
         &self.arenas
     }
 
+    const fn is_polling(&self) -> bool {
+        self.in_flight > 0
+    }
+
     fn reap(&mut self, completed: &mut Completed, flights: &Flights)
     where
         C: Into<Entry>,
@@ -131,9 +135,8 @@ impl PolledRings {
 
     #[inline(never)]
     fn is_polling(&self) -> bool {
-        let in_flight = |ring: Option<usize>| ring.is_some_and(|operations| operations > 0);
-        in_flight(self.block.as_ref().map(|ring| ring.in_flight))
-            || in_flight(self.nvme.as_ref().map(|ring| ring.in_flight))
+        self.block.as_ref().is_some_and(PolledRing::is_polling)
+            || self.nvme.as_ref().is_some_and(PolledRing::is_polling)
     }
 }
 
