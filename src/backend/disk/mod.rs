@@ -25,6 +25,7 @@ use crate::ring::FileHandle;
 use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use way::Way;
@@ -163,9 +164,13 @@ const fn access(opening: &Opening<'_>) -> OFlags {
 fn queue_attribute(device: u64, name: &str) -> Option<String> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     ["", "../"].iter().find_map(|parent| {
-        let path = format!("/sys/dev/block/{major}:{minor}/{parent}queue/{name}");
-        std::fs::read_to_string(path)
-            .ok()
-            .map(|line| line.trim().to_owned())
+        let directory = format!("/sys/dev/block/{major}:{minor}/{parent}queue");
+        attribute(Path::new(&directory), name)
     })
+}
+
+/// The one line of a file in a directory of sysfs.
+fn attribute(directory: &Path, name: &str) -> Option<String> {
+    let line = std::fs::read_to_string(directory.join(name)).ok()?;
+    Some(line.trim().to_owned())
 }

@@ -2,6 +2,7 @@
 //! between.
 
 use super::patience::{PATIENCE, while_in_use};
+use super::{access, attribute};
 use crate::backend::open::{OpenError, Opening};
 use crate::ring::{FileHandle, Namespace};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, major, minor};
@@ -77,7 +78,7 @@ impl Passthrough {
             return without("a partition takes none".to_owned());
         }
         let path = devices.join(format!("ng{numbers}"));
-        let file = match character_device(&path, directory, opening.read_only) {
+        let file = match character_device(&path, directory, opening) {
             Ok(file) => file,
             Err(reason) => return without(reason),
         };
@@ -180,20 +181,11 @@ fn numbers(directory: &Path) -> Option<String> {
     numbers.contains('n').then(|| numbers.to_owned())
 }
 
-fn attribute(directory: &Path, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(directory.join(name)).ok()?;
-    Some(text.trim().to_owned())
-}
-
 /// Opens the character device beside the disk, and makes sure that it is that.
-fn character_device(path: &Path, disk: &Path, read_only: bool) -> Result<FileHandle, String> {
+fn character_device(path: &Path, disk: &Path, opening: &Opening<'_>) -> Result<FileHandle, String> {
     let told = |errno: Errno| format!("{}: {errno}", path.display());
-    let access = if read_only {
-        OFlags::RDONLY
-    } else {
-        OFlags::RDWR
-    };
-    let file = rustix::fs::open(path, access | OFlags::CLOEXEC, Mode::empty()).map_err(told)?;
+    let file =
+        rustix::fs::open(path, access(opening) | OFlags::CLOEXEC, Mode::empty()).map_err(told)?;
     let number = fstat(&file).map_err(told)?.st_rdev;
     let beside = path.file_name().map(|name| disk.with_file_name(name));
     let expected = beside.and_then(|directory| attribute(&directory, "dev"));
