@@ -12,9 +12,17 @@ disk=$(disks)
 
 cd /run || exit
 check "reads are measured" "$bench" --time 1s --ramp 0s --output first.json "$disk" 128k-read
-check "no write is without leave" refused "$bench" --time 1s --ramp 0s "$disk" 4k-randwrite
+# says WORDS ARGUMENT...: the script refuses these arguments, in such words.
+says() {
+    local words=$1
+    shift
+    refused "$bench" --time 1s --ramp 0s "$@" 2>said && grep -q "$words" said
+}
+check "no write is without leave" says "needs --destroy-everything-on-it" "$disk" 4k-randwrite
 check "reads and writes are, with leave" "$bench" --time 1s --ramp 0s --output second.json --destroy-everything-on-it "$disk"
-check "a page is made of both" holdfast bench report before=first.json after=second.json --output page.html
-check "which names them" grep -q "after" page.html
+check "a page is made of both" holdfast bench report quartz=first.json basalt=second.json --output page.html
+check "which has the first one's results" grep -q quartz page.html
+check "and the other one's" grep -q basalt page.html
 mkfs.ext4 -q "$disk"
-check "a file system is not written over" refused "$bench" --time 1s --ramp 0s --destroy-everything-on-it "$disk"
+check "a file system is not written over" says "ext4" --destroy-everything-on-it "$disk"
+check "it is whole" e2fsck -fn "$disk"
