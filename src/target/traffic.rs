@@ -37,11 +37,13 @@ impl Core {
         });
         if self.carry_out_whole(key, turn) == Rest::Nothing {
             self.end_input(key);
+            // The peer waits for the answers, and nobody for what follows.
+            self.send_early(key, turn);
             self.ask_for_bytes(key, turn);
         } else {
             self.pump(key, turn);
+            self.send_early(key, turn);
         }
-        self.send_early(key, turn);
     }
 
     /// All that was received has been parsed.
